@@ -1,0 +1,10 @@
+"""From IR to running code: fusion, kernel source, vector math, memory plan and the tape player.
+
+`compile_graph` is the way in; the order of work is `lower.py` (with `fuse.py`, `loops.py`, `emit.py`), `memory.py`,
+`program.py`. numba and llvmlite are imported only when a kernel is built.
+"""
+
+from .kernels import Kernel
+from .program import Program, compile_graph
+
+__all__ = ["Kernel", "Program", "compile_graph"]

@@ -1,0 +1,363 @@
+"""Kernel source: one flat Python function over typed pointers for a group of operations.
+
+Statements stand at the outermost loop on which they depend. A reduction whose innermost dims are reduced accumulates in
+a variable, in blocks (for accuracy, and so that the result doesn't depend on how the loop is cut); otherwise it
+accumulates in the memory of its result. The same text runs under Python, with arrays in place of pointers.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from retape.ir import DType
+from retape.ir.graph import Node, Operand
+from retape.ir.types import BOOL, FLOAT, INTEGER
+
+from .fuse import Group, kernel_text
+from .loops import Nest, build_nest
+from .views import View
+
+__all__ = ["Emitted", "emit"]
+
+BLOCK = 1024
+IDENTITY = {"radd": "0", "rmul": "1"}
+
+
+@dataclass(frozen=True, slots=True)
+class Emitted:
+    """A kernel's text in canonical names (equal kernels have equal text), and what a call of it needs.
+
+    `readable` is the same text with the graph's names and the user's lines.
+    """
+
+    source: str
+    readable: str
+    pointers: tuple[str, ...]
+    views: tuple[View, ...]
+    writes: frozenset[int]
+    ints: tuple[int, ...]
+    extent: int
+    splittable: bool
+
+
+@dataclass(slots=True)
+class _Access:
+    """One pointer parameter: a view read or written, and its place in the nest."""
+
+    view: View
+    strides: tuple[int, ...] = ()
+    loaded: str = ""
+
+
+@dataclass(slots=True)
+class _Kernel:
+    """A kernel under construction: lines by loop level (-1 is the prologue), before and after the inner loop."""
+
+    nest: Nest
+    before: dict[float, list[str]] = field(default_factory=dict)
+    after: dict[float, list[str]] = field(default_factory=dict)
+    ints: list[int] = field(default_factory=list)
+    int_names: dict[tuple[str, int, int], str] = field(default_factory=dict)
+
+    def at(self, level: float, line: str) -> None:
+        self.before.setdefault(level, []).append(line)
+
+    def behind(self, level: float, line: str) -> None:
+        self.after.setdefault(level, []).append(line)
+
+    def integer(self, kind: str, owner: int, dim: int, value: int) -> str:
+        """The parameter that holds an extent or a stride."""
+        name = self.int_names.get((kind, owner, dim))
+        if name is None:
+            name = self.int_names[kind, owner, dim] = f"k{len(self.ints)}"
+            self.ints.append(value)
+        return name
+
+
+def emit(group: Group, views: dict[Node, View], stored: set[Node], inlined: set[Node]) -> Emitted:
+    """Generate the kernel of a group; `views` says where every operand and stored result lies."""
+    writer = _Writer(group, views, stored, inlined)
+    return writer.write()
+
+
+class _Writer:
+    def __init__(self, group: Group, views: dict[Node, View], stored: set[Node], inlined: set[Node]) -> None:
+        self.group = group
+        self.views = views
+        self.inlined = inlined
+        self.nodes, self.outside = self._needed(stored)
+        self.inside = set(self.nodes)
+        self.results = [node for node in self.nodes if node in stored]
+        self.accesses: dict[Node, _Access] = {}
+        rank = len(group.space)
+        for node in (*self.outside, *self.results):
+            self.accesses[node] = _Access(views[node], self._strides(node, rank))
+        nest = build_nest(group.space, [a.strides for a in self.accesses.values()])
+        for access, strides in zip(self.accesses.values(), nest.strides, strict=True):
+            access.strides = strides
+        self.kernel = _Kernel(nest)
+        self.depth = len(nest.extents)
+        self.block = self.depth - 1.5  # the level of a block: between the innermost loop and the one around it
+        self.names: dict[Node, str] = {}
+        self.levels: dict[Node, int] = {}
+        self.order = {node: i for i, node in enumerate(self.accesses)}
+
+    def _needed(self, stored: set[Node]) -> tuple[list[Node], list[Node]]:
+        """The nodes this kernel computes (single elements from elsewhere included), and those it reads."""
+        own = set(self.group.nodes)
+        computed: dict[Node, None] = {}
+        outside: dict[Node, None] = {}
+
+        def visit(root: Node) -> None:
+            stack = [(root, False)]
+            while stack:
+                node, ready = stack.pop()
+                if node in computed or node in outside:
+                    continue
+                if ready:
+                    computed[node] = None
+                elif node is root or (node in own and node.op.kind != "reduction") or node in self.inlined:
+                    stack.append((node, True))
+                    stack.extend((parent, False) for parent in reversed(list(node.parents())))
+                else:
+                    outside[node] = None
+
+        for node in self.group.nodes:
+            if node in stored:
+                visit(node)
+        return list(computed), list(outside)
+
+    def _strides(self, node: Node, rank: int) -> tuple[int, ...]:
+        view = self.views[node]
+        if node in self.inside and node.op.kind == "reduction" and node in self.results:
+            return _result_strides(node, view, self.group.space)
+        return view.aligned(self.group.space) if rank else ()
+
+    # ---- text
+
+    def write(self) -> Emitted:
+        for node in self.nodes:
+            self._node(node)
+        body = self._loops()
+        pointers = tuple(a.view.buffer.dtype.short for a in self.accesses.values())
+        parameters = ", ".join([*(f"p{i}" for i in range(len(pointers))),
+                                *(f"k{i}" for i in range(len(self.kernel.ints))), "lo", "hi"])
+        source = "\n".join([f"def kernel({parameters}):", *(f"    {line}" for line in body)]) + "\n"
+        writes = frozenset(self.order[node] for node in self.results)
+        return Emitted(source, self._readable(source), pointers, tuple(a.view for a in self.accesses.values()), writes,
+                       tuple(self.kernel.ints), self.kernel.nest.extents[0], self._splittable())
+
+    def _splittable(self) -> bool:
+        """Whether ranges of the outermost loop can run apart: no reduction crosses it."""
+        return all(node.op.kind != "reduction" or self.accesses[node].strides[0] for node in self.results)
+
+    def _node(self, node: Node) -> None:
+        if node.op.kind == "reduction":
+            self._reduction(node)
+            return
+        operands = [self._operand(operand, node) for operand in node.inputs]
+        level = max((lv for _, lv in operands), default=-1)
+        name = self.names[node] = f"v{len(self.names)}"
+        self.levels[node] = level
+        self.kernel.at(level, f"{name} = {_expression(node, [text for text, _ in operands])}")
+        if node in self.accesses:
+            self._store(node, name)
+
+    def _operand(self, operand: Operand, reader: Node) -> tuple[str, int]:
+        """The text of an operand, and the loop level from which on it is known."""
+        if not isinstance(operand, Node):
+            return _literal(operand, _operand_dtype(reader)), -1
+        if operand in self.names:
+            return self.names[operand], self.levels[operand]
+        access = self.accesses[operand]
+        level = max((d for d, s in enumerate(access.strides) if s), default=-1)
+        name = self.names[operand] = f"v{len(self.names)}"
+        self.levels[operand] = level
+        self.kernel.at(level, f"{name} = {self._address(operand, level)}")
+        return name, level
+
+    def _address(self, node: Node, level: int) -> str:
+        """`p3[i0 * k2 + i1]`."""
+        access, number = self.accesses[node], self.order[node]
+        terms = []
+        for dim, stride in enumerate(access.strides[: level + 1]):
+            if stride == 0:
+                continue
+            if stride == 1 and dim == self.depth - 1:
+                terms.append(f"i{dim}")
+            else:
+                terms.append(f"i{dim} * {self.kernel.integer('s', number, dim, stride)}")
+        if access.view.offset:
+            terms.append(self.kernel.integer("o", number, 0, access.view.offset))
+        return f"p{number}[{' + '.join(terms) or '0'}]"
+
+    def _store(self, node: Node, text: str) -> None:
+        self.kernel.at(self.depth - 1, f"{self._address(node, self.depth - 1)} = {text}")
+
+    # ---- reductions
+
+    def _reduction(self, node: Node) -> None:
+        text, _ = self._operand(node.inputs[0], node)
+        combine, dtype = node.op.kernel, node.type.dtype
+        operand = node.inputs[0]
+        assert isinstance(operand, Node)
+        if operand.type.dtype is not dtype:
+            text = f"to_{dtype.short}({text})"
+        strides = self.accesses[node].strides
+        first = self.depth  # the reduced dims that lie innermost
+        while first > 0 and strides[first - 1] == 0:
+            first -= 1
+        start = _identity(combine, dtype)
+        crosses = any(s == 0 for s in strides[:first])
+        if first == self.depth:
+            self._fill(node, start)
+            target = self._address(node, self.depth - 1)
+            self.kernel.at(self.depth - 1, f"{target} = {combine}({target}, {text})")
+        else:
+            name = f"a{self.order[node]}"
+            inner = f"b{self.order[node]}" if combine in IDENTITY else name
+            self.kernel.at(first - 1, f"{name} = {start}")
+            self.kernel.at(self.depth - 1, f"{inner} = {combine}({inner}, {text})")
+            if inner != name:
+                self.kernel.at(self.block, f"{inner} = {start}")
+                self.kernel.behind(self.block, f"{name} = {_joined(combine, name, inner)}")
+            target = self._address(node, first - 1)
+            if crosses:
+                self._fill(node, start)
+                self.kernel.behind(first - 1, f"{target} = {combine}({target}, {name})")
+            else:
+                self.kernel.behind(first - 1, f"{target} = {self._finished(node, name)}")
+                return
+        if node.op.name == "mean":
+            count = self.kernel.integer("n", self.order[node], 1, node.type.numel)
+            target = f"p{self.order[node]}[j]"
+            self.kernel.behind(-1, f"for j in range({count}):")
+            self.kernel.behind(-1, f"    {target} = {self._finished(node, target)}")
+
+    def _finished(self, node: Node, text: str) -> str:
+        """The reduced value: a mean is divided by its count."""
+        if node.op.name != "mean":
+            return text
+        operand = node.inputs[0]
+        assert isinstance(operand, Node)
+        count = operand.type.numel // max(node.type.numel, 1)
+        return f"{text} / to_{node.type.dtype.short}({self.kernel.integer('c', self.order[node], 0, count)})"
+
+    def _fill(self, node: Node, start: str) -> None:
+        count = self.kernel.integer("n", self.order[node], 1, node.type.numel)
+        self.kernel.at(-1, f"for j in range({count}):")
+        self.kernel.at(-1, f"    p{self.order[node]}[j] = {start}")
+
+    # ---- loops
+
+    def _loops(self) -> list[str]:
+        """The nest around the statements. The innermost loop is cut into blocks where a variable accumulates in it."""
+        kernel, nest = self.kernel, self.kernel.nest
+        lines = list(kernel.before.get(-1, []))
+        tails: list[list[str]] = [kernel.after.get(-1, [])]
+        blocked = self.block in kernel.before
+        pad = ""
+        for dim in range(self.depth):
+            first, last = ("lo", "hi") if dim == 0 else ("0", kernel.integer("e", 0, dim, nest.extents[dim]))
+            if blocked and dim == self.depth - 1:
+                middle = self.block
+                lines.append(f"{pad}for j{dim} in range({first}, {last}, {BLOCK}):")
+                lines += [f"{pad}    {line}" for line in kernel.before.get(middle, [])]
+                lines.append(f"{pad}    for i{dim} in range(j{dim}, j{dim} + {BLOCK} if j{dim} + {BLOCK} < {last} "
+                             f"else {last}):")
+                lines += [f"{pad}        {line}" for line in kernel.before.get(dim, [])]
+                lines += [f"{pad}    {line}" for line in kernel.after.get(middle, [])]
+            else:
+                lines.append(f"{pad}for i{dim} in range({first}, {last}):")
+                lines += [f"{pad}    {line}" for line in kernel.before.get(dim, [])]
+            pad += "    "
+            tails.append([pad + line for line in kernel.after.get(dim, [])])
+        for tail in reversed(tails):
+            lines += tail
+        return lines
+
+    def _readable(self, source: str) -> str:
+        """The text with the graph's names, and above each group of statements the line it comes from."""
+        names = {self.names[node]: node for node in self.names}
+        pointers = {f"p{i}": f"p_{node.name}" for node, i in self.order.items()}
+        return rename(source, names, pointers)
+
+
+def rename(source: str, values: dict[str, Node], pointers: dict[str, str]) -> str:
+    """Kernel text in the graph's names, with the origin of each statement as a comment."""
+    table = {**pointers, **{name: node.name for name, node in values.items()}}
+    lines: list[str] = []
+    last = ""
+    for line in source.splitlines():
+        found = re.match(r"( *)(v\d+) = ", line)
+        if found:
+            node = values[found[2]]
+            note = node.note
+            if note and note != last and not node.op.kind == "source":
+                lines.append(f"{found[1]}# {note}")
+                last = note
+        lines.append(re.sub(r"\b[vp]\d+\b", lambda m: table.get(m[0], m[0]), line))
+    return "\n".join(lines) + "\n"
+
+
+def _result_strides(node: Node, view: View, space: tuple[int, ...]) -> tuple[int, ...]:
+    """A reduction's result over the space it is computed from: 0 along reduced dims."""
+    axes = node.attr("axis")
+    steps = list(view.strides)
+    if not node.attr("keepdims"):
+        for axis in axes:
+            steps.insert(axis, 0)
+    return tuple(0 if d in axes else s for d, s in enumerate(steps)) if space else ()
+
+
+def _operand_dtype(node: Node) -> DType:
+    """The element type in which a node's literals are written."""
+    operands: Sequence[Operand] = node.inputs[1:] if node.op.name == "where" else node.inputs
+    for operand in operands:
+        if isinstance(operand, Node):
+            return operand.type.dtype
+    return node.type.dtype
+
+
+def _expression(node: Node, operands: list[str]) -> str:
+    text = kernel_text(node)
+    assert text is not None
+    dtype = _operand_dtype(node)
+    names = dict(zip(node.op.operands, operands, strict=True))
+    short = node.type.dtype.short
+    text = text.format(**names, t=short, zero=_literal(0, dtype), one=_literal(1, dtype))
+    # arithmetic on small integers is done in 64 bits: bring it back, so that it wraps as NumPy's does
+    return f"to_{short}({text})" if short in ("i8", "i16", "i32", "u8") and node.op.name != "cast" else text
+
+
+def _literal(value: object, dtype: DType) -> str:
+    """A Python number as a constant of an element type."""
+    if dtype.category == BOOL:
+        return str(bool(value))
+    if dtype.category == INTEGER:
+        text = repr(int(value))  # type: ignore[call-overload]
+        return text if dtype.short == "i64" else f"to_{dtype.short}({text})"
+    number = float(value)  # type: ignore[arg-type]
+    text = repr(number) if math.isfinite(number) else {math.inf: "inf", -math.inf: "-inf"}.get(number, "nan")
+    return text if dtype.short == "f64" else f"to_{dtype.short}({text})"
+
+
+def _identity(combine: str, dtype: DType) -> str:
+    if combine in IDENTITY:
+        return _literal(int(IDENTITY[combine]), dtype)
+    sign = -1 if combine == "rmax" else 1
+    if dtype.category == FLOAT:
+        return _literal(sign * math.inf, dtype)
+    bits = dtype.itemsize * 8
+    if dtype.short.startswith("u"):
+        return _literal(0 if sign < 0 else 2**bits - 1, dtype)
+    return _literal(-(2 ** (bits - 1)) if sign < 0 else 2 ** (bits - 1) - 1, dtype)
+
+
+def _joined(combine: str, a: str, b: str) -> str:
+    return {"radd": f"{a} + {b}", "rmul": f"{a} * {b}"}[combine]
+
+

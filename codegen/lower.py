@@ -1,0 +1,232 @@
+"""From a graph to steps: kernels, matrix products and host calls over buffers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from retape.ir import CATALOGUE, Graph
+from retape.ir.graph import Node, Operand
+from retape.ir.passes import erase_markers, simplify
+from retape.ir.shapes import row_major_strides
+
+from .emit import Emitted, emit
+from .fuse import Group, fuse
+from .views import Buffer, View, apply_view, contiguous_view
+
+__all__ = ["HostStep", "KernelStep", "Lowered", "ProductStep", "lower"]
+
+
+@dataclass(frozen=True, slots=True)
+class KernelStep:
+    """Run a generated kernel over the whole range of its outermost loop."""
+
+    emitted: Emitted
+
+
+@dataclass(frozen=True, slots=True)
+class ProductStep:
+    """C = A @ B through BLAS: `arguments` are those of `native.blas.product`."""
+
+    operands: tuple[View, View, View]
+    arguments: dict[str, Any]
+    batch: int
+
+
+@dataclass(frozen=True, slots=True)
+class HostStep:
+    """An operation that runs its eager form in Python; its result becomes the buffer's memory."""
+
+    node: Node
+    operands: tuple[View | Any, ...]
+    result: Buffer
+
+
+Step = KernelStep | ProductStep | HostStep
+
+
+@dataclass(slots=True)
+class Lowered:
+    """A program before it is bound to memory. `outputs` tells where each result lies, and whether it is copied out."""
+
+    graph: Graph
+    steps: list[Step] = field(default_factory=list)
+    inputs: list[Buffer] = field(default_factory=list)
+    outputs: list[tuple[View | Any, bool]] = field(default_factory=list)
+    buffers: list[Buffer] = field(default_factory=list)
+
+
+def lower(graph: Graph) -> Lowered:
+    """Simplify, fuse and place a graph's operations. The graph may be of any kind: saved values and guards are
+    further outputs, in that order."""
+    fresh = _fresh_outputs(graph)
+    graph = _with_copies(simplify(erase_markers(graph)))
+    return _Lowering(graph).run(fresh)
+
+
+def results_of(graph: Graph) -> list[Operand]:
+    """Everything that a program returns: outputs, saved values, guarded values."""
+    return [*graph.outputs, *graph.saved, *(guard.node for guard in graph.guards)]
+
+
+def _fresh_outputs(graph: Graph) -> list[bool]:
+    """For each output whether eager execution makes new memory for it; the others are views of inputs."""
+    aliases: set[Node] = set(graph.inputs)
+    for node in graph.nodes:
+        if (node.op.kind == "view" or node.op.name in ("detach", "opaque")) and node.inputs[0] in aliases:
+            aliases.add(node)
+    return [operand not in aliases for operand in graph.outputs]
+
+
+def _with_copies(graph: Graph) -> Graph:
+    """The graph with a `clone` wherever a reshape can't be a view."""
+    views: dict[Node, View] = {}
+    new: dict[Node, Node] = {}
+    nodes: list[Node] = []
+    for node in graph.inputs:
+        views[node] = _input_view(node, Buffer(node.type.dtype, node.type.numel, "input"))
+    for old in graph.nodes:
+        inputs = tuple(new.get(i, i) if isinstance(i, Node) else i for i in old.inputs)
+        node = old if inputs == old.inputs else Node(old.op, inputs, old.attrs, old.type, old.name, old.origin)
+        buffer = Buffer(node.type.dtype, node.type.numel, "arena")
+        view: View | None = contiguous_view(buffer, node.type.shape)
+        if node.op.kind == "view":
+            source = inputs[0]
+            assert isinstance(source, Node)
+            view = apply_view(node, views[source])
+            if view is None:
+                copy = Node(CATALOGUE["clone"], (source,), (), source.type, f"{node.name}_copy", node.origin)
+                nodes.append(copy)
+                views[copy] = contiguous_view(Buffer(copy.type.dtype, copy.type.numel, "arena"), copy.type.shape)
+                node = Node(node.op, (copy,), node.attrs, node.type, node.name, node.origin)
+                view = apply_view(node, views[copy])
+        assert view is not None
+        views[node] = view
+        new[old] = node
+        nodes.append(node)
+    return graph.map_roots(nodes, lambda o: new.get(o, o) if isinstance(o, Node) else o)
+
+
+def _input_view(node: Node, buffer: Buffer) -> View:
+    return View(buffer, node.type.shape, node.type.strides or row_major_strides(node.type.shape))
+
+
+class _Lowering:
+    """Places values and emits steps in order."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.plan = fuse(graph)
+        self.result = Lowered(graph)
+        self.views: dict[Node, View] = {}
+        self.called = {step for step in self.plan.steps if isinstance(step, Node)}
+
+    def run(self, fresh: list[bool]) -> Lowered:
+        for index, node in enumerate(self.graph.inputs):
+            buffer = Buffer(node.type.dtype, node.type.numel, "input", index)
+            self.result.inputs.append(buffer)
+            self.views[node] = _input_view(node, buffer)
+        for node in self.graph.nodes:
+            self._place(node)
+        for step in self.plan.steps:
+            if isinstance(step, Group):
+                self.result.steps.append(KernelStep(emit(step, self.views, self.plan.stored, self.plan.inlined)))
+            else:
+                self._call(step)
+        self._outputs(fresh)
+        return self.result
+
+    def _place(self, node: Node) -> None:
+        """Decide where a value lies; fused values that nobody else reads lie nowhere."""
+        if node.op.kind == "view":
+            source = node.inputs[0]
+            assert isinstance(source, Node)
+            if source in self.views:
+                view = apply_view(node, self.views[source])
+                assert view is not None
+                self.views[node] = view
+        elif node.op.kind == "source":
+            array = np.ascontiguousarray(node.op.eager(*node.attrs), node.type.dtype.numpy)
+            buffer = self._buffer(node, "constant")
+            buffer.constant = array
+            self.views[node] = contiguous_view(buffer, node.type.shape)
+        elif node in self.plan.stored or node in self.called:
+            self.views[node] = contiguous_view(self._buffer(node, "arena"), node.type.shape)
+
+    def _buffer(self, node: Node, kind: str) -> Buffer:
+        buffer = Buffer(node.type.dtype, node.type.numel, kind, len(self.result.buffers))
+        self.result.buffers.append(buffer)
+        return buffer
+
+    # ---- calls
+
+    def _call(self, node: Node) -> None:
+        if node.op.name == "matmul" and self._product(node):
+            return
+        buffer = self.views[node].buffer
+        buffer.kind = "host"
+        operands = tuple(self.views[i] if isinstance(i, Node) else i for i in node.inputs)
+        self.result.steps.append(HostStep(node, operands, buffer))
+
+    def _product(self, node: Node) -> bool:
+        """A matrix product through BLAS, where the element type and the rank allow it."""
+        x, y = node.inputs
+        assert isinstance(x, Node) and isinstance(y, Node)
+        out = self.views[node]
+        short = node.type.dtype.short
+        if short not in ("f32", "f64") or len(out.shape) > 3 or 0 in (*x.type.shape, *y.type.shape):
+            return False
+        left, right = self._matrix(x), self._matrix(y)
+        m, n = out.shape[-2:]
+        arguments = {
+            "dtype": short, "m": m, "n": n, "k": x.type.shape[-1], "lda": left[1], "ldb": right[1], "ldc": max(n, 1),
+            "transpose_a": left[2], "transpose_b": right[2],
+        }
+        batch = 1
+        if len(out.shape) == 3:
+            batch = out.shape[0]
+            arguments["batch_strides"] = (_batch(left[0]), _batch(right[0]), out.strides[0])
+        self.result.steps.append(ProductStep((left[0], right[0], out), arguments, batch))
+        return True
+
+    def _matrix(self, node: Node) -> tuple[View, int, bool]:
+        """An operand as BLAS reads it: its view, leading dimension, and whether it is transposed; a copy if need be."""
+        view = self.views[node]
+        rows, columns = view.shape[-2:]
+        step, inner = view.strides[-2:]
+        if view.offset == 0:
+            if (inner == 1 or columns == 1) and (step >= columns or rows == 1):
+                return view, max(step if rows > 1 else columns, 1), False
+            if (step == 1 or rows == 1) and (inner >= rows or columns == 1):
+                return view, max(inner if columns > 1 else rows, 1), True
+        copy = Node(CATALOGUE["clone"], (node,), (), node.type, f"{node.name}_copy", node.origin)
+        self.views[copy] = contiguous_view(self._buffer(copy, "arena"), copy.type.shape)
+        group = Group(0, copy.type.shape, [copy])
+        self.result.steps.append(KernelStep(emit(group, self.views, {copy}, set())))
+        return self.views[copy], max(columns, 1), False
+
+    # ---- results
+
+    def _outputs(self, fresh: list[bool]) -> None:
+        """Where each result lies. What would share memory in a way that eager execution doesn't is copied out."""
+        given: set[Buffer] = set()
+        results = results_of(self.graph)
+        visible = len(self.graph.outputs)
+        for position, operand in enumerate(results):
+            if not isinstance(operand, Node):
+                self.result.outputs.append((operand, False))
+                continue
+            view = self.views[operand]
+            own = view.buffer.kind in ("arena", "host", "output")
+            copied = position < visible and fresh[position] and (not own or view.buffer in given)
+            if own:
+                given.add(view.buffer)
+                if view.buffer.kind == "arena":
+                    view.buffer.kind = "output"
+            self.result.outputs.append((view, copied))
+
+
+def _batch(view: View) -> int:
+    return 0 if len(view.shape) < 3 or view.shape[0] == 1 else view.strides[0]

@@ -1,0 +1,103 @@
+"""The LLVM text of the BLAS kernels; ``blas`` fills in the element type.
+
+Integer words 0 to 13 are loaded as ``%w0`` to ``%w13``. BLAS takes every argument by reference.
+"""
+
+from __future__ import annotations
+
+WORDS = 14
+
+GEMM = """
+define void @"{symbol}"(ptr %ptrs, ptr %ints, i64 %lo, i64 %hi) nounwind {{
+entry:
+{words}
+{scalars}
+  %a0 = load ptr, ptr %ptrs
+  %ptrs.1 = getelementptr ptr, ptr %ptrs, i64 1
+  %b0 = load ptr, ptr %ptrs.1
+  %ptrs.2 = getelementptr ptr, ptr %ptrs, i64 2
+  %c0 = load ptr, ptr %ptrs.2
+  %routine = inttoptr i64 %w0 to ptr
+  br label %test
+test:
+  %i = phi i64 [ %lo, %entry ], [ %next, %body ]
+  %more = icmp slt i64 %i, %hi
+  br i1 %more, label %body, label %done
+body:
+  %skip.a = mul i64 %i, %w11
+  %skip.b = mul i64 %i, %w12
+  %skip.c = mul i64 %i, %w13
+  %a = getelementptr {type}, ptr %a0, i64 %skip.a
+  %b = getelementptr {type}, ptr %b0, i64 %skip.b
+  %c = getelementptr {type}, ptr %c0, i64 %skip.c
+  call void %routine(ptr %transb, ptr %transa, ptr %n, ptr %m, ptr %k, ptr %alpha, ptr %b, ptr %ldb,
+                     ptr %a, ptr %lda, ptr %beta, ptr %c, ptr %ldc)
+  %next = add i64 %i, 1
+  br label %test
+done:
+  ret void
+}}
+"""
+# Words 1 to 8 of the product, in order.
+GEMM_SCALARS = ("m", "n", "k", "lda", "ldb", "ldc", "transa", "transb")
+
+GEMV = """
+define void @"{symbol}"(ptr %ptrs, ptr %ints, i64 %lo, i64 %hi) nounwind {{
+entry:
+{words}
+{scalars}
+  %swap = icmp ne i64 %w8, 0
+  %first = load ptr, ptr %ptrs
+  %ptrs.1 = getelementptr ptr, ptr %ptrs, i64 1
+  %second = load ptr, ptr %ptrs.1
+  %a0 = select i1 %swap, ptr %second, ptr %first
+  %x0 = select i1 %swap, ptr %first, ptr %second
+  %skip1.a = select i1 %swap, i64 %w12, i64 %w11
+  %skip1.x = select i1 %swap, i64 %w11, i64 %w12
+  %ptrs.2 = getelementptr ptr, ptr %ptrs, i64 2
+  %y0 = load ptr, ptr %ptrs.2
+  %routine = inttoptr i64 %w0 to ptr
+  br label %test
+test:
+  %i = phi i64 [ %lo, %entry ], [ %next, %body ]
+  %more = icmp slt i64 %i, %hi
+  br i1 %more, label %body, label %done
+body:
+  %skip.a = mul i64 %i, %skip1.a
+  %skip.x = mul i64 %i, %skip1.x
+  %skip.y = mul i64 %i, %w13
+  %a = getelementptr {type}, ptr %a0, i64 %skip.a
+  %x = getelementptr {type}, ptr %x0, i64 %skip.x
+  %y = getelementptr {type}, ptr %y0, i64 %skip.y
+  call void %routine(ptr %trans, ptr %rows, ptr %columns, ptr %alpha, ptr %a, ptr %lda, ptr %x, ptr %incx,
+                     ptr %beta, ptr %y, ptr %incy)
+  %next = add i64 %i, 1
+  br label %test
+done:
+  ret void
+}}
+"""
+# Words 1 to 7; word 8 says that the matrix is the second operand.
+GEMV_SCALARS = ("rows", "columns", "lda", "incx", "incy", "trans", "unused")
+
+
+def text(template: str, scalars: tuple[str, ...], symbol: str, kind: str) -> str:
+    """Fill in a template: load the words, spill what BLAS wants by reference, round alpha and beta to ``kind``."""
+    words, spill = [], []
+    for i in range(WORDS):
+        words.append(f"  %ints.{i} = getelementptr i64, ptr %ints, i64 {i}")
+        words.append(f"  %w{i} = load i64, ptr %ints.{i}")
+    for i, name in enumerate(scalars, start=1):
+        spill += [
+            f"  %{name} = alloca i32",
+            f"  %{name}.v = trunc i64 %w{i} to i32",
+            f"  store i32 %{name}.v, ptr %{name}",
+        ]
+    for i, name in ((9, "alpha"), (10, "beta")):
+        spill += [f"  %{name} = alloca {kind}", f"  %{name}.d = bitcast i64 %w{i} to double"]
+        value = f"%{name}.d"
+        if kind == "float":
+            spill.append(f"  %{name}.f = fptrunc double %{name}.d to float")
+            value = f"%{name}.f"
+        spill.append(f"  store {kind} {value}, ptr %{name}")
+    return template.format(symbol=symbol, type=kind, words="\n".join(words), scalars="\n".join(spill))

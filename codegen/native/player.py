@@ -1,0 +1,166 @@
+"""The native functions that every compiled program enters through.
+
+``play(header, table)``
+    walk the instruction rows of ``header`` with the pointer table ``table``;
+``fill(table, slots, arrays)``
+    write the data address of ``arrays[i]`` into ``table[slots[i]]``;
+``enter(header, table, slots, arrays)``
+    ``fill``, then ``play``.
+
+All arguments are ndarrays (int64 for ``header``, ``table`` and ``slots``) but ``arrays``, a tuple of ndarrays. Kernels
+run without the GIL. On CPython these are built-in functions made from LLVM text (``player_ir``): a call costs a fifth
+of one through ctypes. They read addresses from the array objects themselves; the offsets are tried on real arrays
+first, and where they do not hold, ctypes and ``ndarray.ctypes`` do the same work in the documented way.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from collections.abc import Callable
+from functools import cache
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from . import engine, player_ir
+
+ROW_WORDS = 5
+_MESSAGE = "retape: expected a tuple with one plain ndarray for each pointer slot"
+_METH_FASTCALL = 0x80
+
+
+class Player(NamedTuple):
+    """The three functions, whether they are native built-ins, and the address of the plain C player."""
+
+    play: Callable[..., None]
+    fill: Callable[..., None]
+    enter: Callable[..., None]
+    native: bool
+    walk: int
+
+
+class _Method(ctypes.Structure):
+    """CPython's ``PyMethodDef``."""
+
+    _fields_ = (
+        ("name", ctypes.c_char_p),
+        ("function", ctypes.c_void_p),
+        ("flags", ctypes.c_int),
+        ("doc", ctypes.c_char_p),
+    )
+
+
+_alive: list[Any] = []  # method definitions and code that built-ins point into; they live as long as the process
+
+
+def offsets() -> dict[str, int]:
+    """Where the fields of ``ndarray`` and ``tuple`` objects lie, if CPython's and NumPy's headers are right."""
+    head = object.__basicsize__
+    word = ctypes.sizeof(ctypes.c_void_p)
+    return {
+        "type": head - word,
+        "size": head,
+        "items": tuple.__basicsize__,
+        "data": head,
+        "shape": head + 2 * word,
+    }
+
+
+def _peek(address: int) -> int:
+    return ctypes.c_ssize_t.from_address(address).value
+
+
+def layout_holds() -> bool:
+    """Whether ``offsets`` give the truth, on arrays and tuples made for the test."""
+    if sys.implementation.name != "cpython" or ctypes.sizeof(ctypes.c_void_p) != 8:
+        return False
+    at = offsets()
+    base = np.arange(24, dtype=np.int16).reshape(4, 6)
+    samples: tuple[Any, ...] = (
+        base,
+        base[1:3, ::2],
+        np.zeros((7, 0)),
+        np.array(2.5),
+        np.frombuffer(b"12345678", dtype=np.int8),
+    )
+    if _peek(id(samples) + at["size"]) != len(samples):
+        return False
+    for i, array in enumerate(samples):
+        here = id(array)
+        if _peek(id(samples) + at["items"] + 8 * i) != here or _peek(here + at["type"]) != id(np.ndarray):
+            return False
+        if _peek(here + at["data"]) != array.ctypes.data:
+            return False
+        if array.ndim and _peek(_peek(here + at["shape"])) != array.shape[0]:
+            return False
+    return True
+
+
+@cache
+def player() -> Player:
+    """Compile the player (7 ms, once a process) and make its functions."""
+    return _native() if layout_holds() else _documented()
+
+
+def _native() -> Player:
+    api = ctypes.pythonapi
+    address = {
+        name: ctypes.cast(getattr(api, symbol), ctypes.c_void_p).value
+        for name, symbol in (
+            ("incref", "Py_IncRef"),
+            ("save", "PyEval_SaveThread"),
+            ("restore", "PyEval_RestoreThread"),
+            ("set_string", "PyErr_SetString"),
+        )
+    }
+    text = (player_ir.WALK + player_ir.BUILTINS).format(
+        prefix="retape",
+        row_words=ROW_WORDS,
+        none=id(None),
+        ndarray=id(np.ndarray),
+        type_error=ctypes.addressof(ctypes.c_void_p.in_dll(api, "PyExc_TypeError")),
+        message=_MESSAGE,
+        message_size=len(_MESSAGE) + 1,
+        **address,
+        **offsets(),
+    )
+    symbols = [f"retape_{name}" for name in ("play", "fill", "enter", "walk")]
+    loaded = engine.compile_quickly(text, *symbols)
+    _alive.append(loaded)
+    play, fill, enter = (_builtin(symbol.encode(), loaded.addresses[symbol]) for symbol in symbols[:3])
+    return Player(play, fill, enter, True, loaded.addresses["retape_walk"])
+
+
+def _builtin(name: bytes, address: int) -> Callable[..., None]:
+    """A Python built-in function for a C function of the ``METH_FASTCALL`` kind."""
+    method = _Method(name, address, _METH_FASTCALL, None)
+    _alive.append(method)
+    make = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)(
+        ("PyCFunction_NewEx", ctypes.pythonapi)
+    )
+    function: Callable[..., None] = make(ctypes.addressof(method), None, None)
+    return function
+
+
+def _documented() -> Player:
+    """The same functions through ctypes and ``ndarray.ctypes``: about 1 us an array."""
+    text = player_ir.WALK.format(prefix="retape", row_words=ROW_WORDS)
+    loaded = engine.compile_quickly(text, "retape_walk")
+    _alive.append(loaded)
+    walk = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)(loaded.addresses["retape_walk"])
+
+    def play(header: Any, table: Any) -> None:
+        walk(header.ctypes.data, table.ctypes.data)
+
+    def fill(table: Any, slots: Any, arrays: tuple[Any, ...]) -> None:
+        if len(slots) != len(arrays) or any(type(array) is not np.ndarray for array in arrays):
+            raise TypeError(_MESSAGE)
+        for slot, array in zip(slots.tolist(), arrays, strict=True):
+            table[slot] = array.ctypes.data
+
+    def enter(header: Any, table: Any, slots: Any, arrays: tuple[Any, ...]) -> None:
+        fill(table, slots, arrays)
+        play(header, table)
+
+    return Player(play, fill, enter, False, loaded.addresses["retape_walk"])

@@ -1,0 +1,167 @@
+"""The LLVM text of the tape player and of the three built-ins around it; ``player`` fills in the numbers."""
+
+# Arguments: the header (address of the rows, their number, address of the integers) and the pointer table.
+# A row is: kernel, first pointer slot, first integer slot, lo, hi.
+WALK = """
+define void @"{prefix}_walk"(ptr %header, ptr %table) nounwind {{
+entry:
+  %rows = load ptr, ptr %header
+  %header.1 = getelementptr i64, ptr %header, i64 1
+  %count = load i64, ptr %header.1
+  %header.2 = getelementptr i64, ptr %header, i64 2
+  %ints = load ptr, ptr %header.2
+  %words = mul i64 %count, {row_words}
+  %end = getelementptr i64, ptr %rows, i64 %words
+  %empty = icmp sle i64 %count, 0
+  br i1 %empty, label %done, label %loop
+loop:
+  %row = phi ptr [ %rows, %entry ], [ %next, %loop ]
+  %kernel = load ptr, ptr %row
+  %row.1 = getelementptr i64, ptr %row, i64 1
+  %slot = load i64, ptr %row.1
+  %row.2 = getelementptr i64, ptr %row, i64 2
+  %int = load i64, ptr %row.2
+  %row.3 = getelementptr i64, ptr %row, i64 3
+  %lo = load i64, ptr %row.3
+  %row.4 = getelementptr i64, ptr %row, i64 4
+  %hi = load i64, ptr %row.4
+  %pointers = getelementptr ptr, ptr %table, i64 %slot
+  %integers = getelementptr i64, ptr %ints, i64 %int
+  call void %kernel(ptr %pointers, ptr %integers, i64 %lo, i64 %hi)
+  %next = getelementptr i64, ptr %row, i64 {row_words}
+  %finished = icmp eq ptr %next, %end
+  br i1 %finished, label %done, label %loop
+done:
+  ret void
+}}
+"""
+
+# Python built-ins of the METH_FASTCALL kind. Offsets and addresses are those of this process.
+BUILTINS = """
+@"{prefix}_message" = private constant [{message_size} x i8] c"{message}\\00"
+
+define internal ptr @data(ptr %array) alwaysinline {{
+  %field = getelementptr i8, ptr %array, i64 {data}
+  %address = load ptr, ptr %field
+  ret ptr %address
+}}
+
+define internal ptr @none() alwaysinline {{
+  %none = inttoptr i64 {none} to ptr
+  %incref = inttoptr i64 {incref} to ptr
+  call void %incref(ptr %none)
+  ret ptr %none
+}}
+
+define internal ptr @wrong() cold {{
+  %type_error = inttoptr i64 {type_error} to ptr
+  %pending = load ptr, ptr %type_error
+  %set_string = inttoptr i64 {set_string} to ptr
+  call void %set_string(ptr %pending, ptr @"{prefix}_message")
+  ret ptr null
+}}
+
+define internal i1 @gather(ptr %table, ptr %slots, ptr %arrays) alwaysinline {{
+entry:
+  %size.field = getelementptr i8, ptr %arrays, i64 {size}
+  %size = load i64, ptr %size.field
+  %shape.field = getelementptr i8, ptr %slots, i64 {shape}
+  %shape = load ptr, ptr %shape.field
+  %length = load i64, ptr %shape
+  %items = getelementptr i8, ptr %arrays, i64 {items}
+  %target = call ptr @data(ptr %table)
+  %where = call ptr @data(ptr %slots)
+  %fits = icmp eq i64 %length, %size
+  br i1 %fits, label %test, label %bad
+test:
+  %i = phi i64 [ 0, %entry ], [ %i.next, %store ]
+  %finished = icmp eq i64 %i, %size
+  br i1 %finished, label %good, label %item
+item:
+  %item.field = getelementptr ptr, ptr %items, i64 %i
+  %array = load ptr, ptr %item.field
+  %type.field = getelementptr i8, ptr %array, i64 {type}
+  %type = load i64, ptr %type.field
+  %exact = icmp eq i64 %type, {ndarray}
+  br i1 %exact, label %store, label %bad
+store:
+  %address = call ptr @data(ptr %array)
+  %slot.field = getelementptr i64, ptr %where, i64 %i
+  %slot = load i64, ptr %slot.field
+  %cell = getelementptr ptr, ptr %target, i64 %slot
+  store ptr %address, ptr %cell
+  %i.next = add i64 %i, 1
+  br label %test
+good:
+  ret i1 true
+bad:
+  ret i1 false
+}}
+
+define internal void @released(ptr %header, ptr %table) {{
+  %words = call ptr @data(ptr %header)
+  %pointers = call ptr @data(ptr %table)
+  %save = inttoptr i64 {save} to ptr
+  %restore = inttoptr i64 {restore} to ptr
+  %state = call ptr %save()
+  call void @"{prefix}_walk"(ptr %words, ptr %pointers)
+  call void %restore(ptr %state)
+  ret void
+}}
+
+define ptr @"{prefix}_play"(ptr %self, ptr %args, i64 %count) {{
+  %right = icmp eq i64 %count, 2
+  br i1 %right, label %good, label %bad
+good:
+  %header = load ptr, ptr %args
+  %args.1 = getelementptr ptr, ptr %args, i64 1
+  %table = load ptr, ptr %args.1
+  call void @released(ptr %header, ptr %table)
+  %none = call ptr @none()
+  ret ptr %none
+bad:
+  %null = call ptr @wrong()
+  ret ptr %null
+}}
+
+define ptr @"{prefix}_fill"(ptr %self, ptr %args, i64 %count) {{
+  %right = icmp eq i64 %count, 3
+  br i1 %right, label %go, label %bad
+go:
+  %table = load ptr, ptr %args
+  %args.1 = getelementptr ptr, ptr %args, i64 1
+  %slots = load ptr, ptr %args.1
+  %args.2 = getelementptr ptr, ptr %args, i64 2
+  %arrays = load ptr, ptr %args.2
+  %filled = call i1 @gather(ptr %table, ptr %slots, ptr %arrays)
+  br i1 %filled, label %good, label %bad
+good:
+  %none = call ptr @none()
+  ret ptr %none
+bad:
+  %null = call ptr @wrong()
+  ret ptr %null
+}}
+
+define ptr @"{prefix}_enter"(ptr %self, ptr %args, i64 %count) {{
+  %right = icmp eq i64 %count, 4
+  br i1 %right, label %go, label %bad
+go:
+  %header = load ptr, ptr %args
+  %args.1 = getelementptr ptr, ptr %args, i64 1
+  %table = load ptr, ptr %args.1
+  %args.2 = getelementptr ptr, ptr %args, i64 2
+  %slots = load ptr, ptr %args.2
+  %args.3 = getelementptr ptr, ptr %args, i64 3
+  %arrays = load ptr, ptr %args.3
+  %filled = call i1 @gather(ptr %table, ptr %slots, ptr %arrays)
+  br i1 %filled, label %good, label %bad
+good:
+  call void @released(ptr %header, ptr %table)
+  %none = call ptr @none()
+  ret ptr %none
+bad:
+  %null = call ptr @wrong()
+  ret ptr %null
+}}
+"""

@@ -1,0 +1,270 @@
+"""A compiled graph: a tape of native calls, with host steps in between, over a workspace."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from operator import itemgetter
+from typing import Any
+
+import numpy as np
+from numpy.lib.stride_tricks import as_strided
+
+from retape.ir import Graph
+from retape.ir.errors import RetapeError
+
+from .kernels import Kernel, kernel_for
+from .lower import HostStep, KernelStep, Lowered, ProductStep, lower
+from .memory import ALIGNMENT, plan_memory
+from .native import Tape
+from .views import Buffer, View
+
+__all__ = ["Program", "compile_graph"]
+
+Values = list[Any]
+
+
+def compile_graph(graph: Graph) -> Program:
+    """Compile a graph; the result is called with one array (or float, for a weak input) for each graph input.
+
+    Raises `KernelFailed` where generated code is refused.
+    """
+    return Program(lower(graph))
+
+
+@dataclass(slots=True)
+class _Frame:
+    """Memory for one call at a time: the pointer table, the workspace, arrays over it, and the bound entries."""
+
+    pointers: Any
+    workspace: Any
+    places: dict[Buffer, Any]
+    entries: list[Callable[[Any], None]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Segment:
+    """Consecutive native rows; `pick` takes from the values of a call the arrays for `slots`."""
+
+    tape: Tape
+    slots: Any
+    pick: Callable[[Values], Any]
+
+
+class Program:
+    """A compiled graph. Calling it runs the tape; `kernels` are the generated kernels in order of first use."""
+
+    def __init__(self, lowered: Lowered) -> None:
+        self.graph = lowered.graph
+        self.lowered = lowered
+        self.kernels: list[Kernel] = []
+        self._external: dict[Buffer, int] = {}
+        self._frames: list[_Frame] = []
+        self._outputs = [_Output(where, copied, self._value_index) for where, copied in lowered.outputs]
+        for buffer in (*lowered.inputs, *lowered.buffers):
+            if buffer.kind != "arena":
+                self._value_index(buffer)
+        self._fresh = [(i, b.dtype.numpy, _full_shape(b, lowered)) for b, i in self._external.items()
+                       if b.kind == "output"]
+        self._constants = [(i, b.constant) for b, i in self._external.items() if b.kind == "constant"]
+        self._inputs = [(self._external[b], node.type.dtype.numpy) for b, node in
+                        zip(lowered.inputs, lowered.graph.inputs, strict=True)]
+        self.offsets, self.workspace_bytes = plan_memory(_lifetimes(lowered))
+        self._plan = self._segments()
+
+    def _value_index(self, buffer: Buffer) -> int:
+        """The position of a buffer that isn't in the workspace among the values of a call."""
+        return self._external.setdefault(buffer, len(self._external))
+
+    # ---- building
+
+    def _segments(self) -> list[_Segment | HostStep]:
+        rows: list[list[int]] = []
+        slots: list[Buffer] = []
+        ints: list[int] = []
+        keep: list[Any] = []
+        cuts: list[tuple[int, int, HostStep | None]] = []
+        start = 0
+        known: dict[str, Kernel] = {}
+        for step in self.lowered.steps:
+            if isinstance(step, HostStep):
+                cuts.append((start, len(rows), step))
+                start = len(rows)
+                continue
+            views: Sequence[View]
+            if isinstance(step, KernelStep):
+                kernel = kernel_for(step.emitted)
+                if step.emitted.source not in known:
+                    known[step.emitted.source] = kernel
+                    self.kernels.append(kernel)
+                keep.append(kernel.built)
+                address, words, views, extent = kernel.built.address, step.emitted.ints, step.emitted.views, \
+                    step.emitted.extent
+            else:
+                address, words, views, extent = *_product(step), step.operands, step.batch
+            rows.append([address, len(slots), len(ints), 0, extent])
+            slots += [view.buffer for view in views]
+            ints += words
+        cuts.append((start, len(rows), None))
+        self._slots = slots
+        return self._cut(rows, ints, keep, cuts)
+
+    def _cut(self, rows: list[list[int]], ints: list[int], keep: list[Any], cuts: list[Any]) \
+            -> list[_Segment | HostStep]:
+        words = np.array(ints, np.int64)
+        external = [(slot, self._external[b]) for slot, b in enumerate(self._slots) if b.kind != "arena"]
+        plan: list[_Segment | HostStep] = []
+        bounds = [row[1] for row in rows] + [len(self._slots)]
+        for first, last, host in cuts:
+            if last > first:
+                used = [(slot, value) for slot, value in external if bounds[first] <= slot < bounds[last]]
+                tape = Tape(np.array(rows[first:last], np.int64), len(self._slots), words, keep)
+                pick = _picker([value for _, value in used])
+                plan.append(_Segment(tape, np.array([slot for slot, _ in used], np.int64), pick))
+            if host is not None:
+                plan.append(host)
+        return plan
+
+    def _frame(self) -> _Frame:
+        """A frame that no other call is using."""
+        try:
+            return self._frames.pop()
+        except IndexError:
+            pass
+        raw = np.empty(self.workspace_bytes + ALIGNMENT, np.uint8)
+        shift = -raw.ctypes.data % ALIGNMENT
+        workspace = raw[shift : shift + self.workspace_bytes]
+        places = {}
+        for buffer, offset in self.offsets.items():
+            places[buffer] = workspace[offset : offset + buffer.nbytes].view(buffer.dtype.numpy)
+        pointers = np.zeros(len(self._slots), np.int64)
+        base = workspace.ctypes.data if self.workspace_bytes else 0
+        for slot, buffer in enumerate(self._slots):
+            if buffer.kind == "arena":
+                pointers[slot] = base + self.offsets[buffer]
+        entries = [part.tape.bind(part.slots, pointers) for part in self._plan if isinstance(part, _Segment)]
+        return _Frame(pointers, raw, places, entries)
+
+    # ---- running
+
+    def __call__(self, arrays: Sequence[Any]) -> list[np.ndarray[Any, Any]]:
+        """Outputs, saved values and guarded values, in this order.
+
+        Each array has the element type, shape and strides of its graph input. Raises the located errors of host steps.
+        """
+        values: Values = [None] * len(self._external)
+        for (index, dtype), array in zip(self._inputs, arrays, strict=True):
+            values[index] = array if type(array) is np.ndarray else np.asarray(array, dtype)
+        for index, constant in self._constants:
+            values[index] = constant
+        for index, dtype, shape in self._fresh:
+            values[index] = np.empty(shape, dtype)
+        frame = self._frame()
+        try:
+            entries = iter(frame.entries)
+            for part in self._plan:
+                if isinstance(part, _Segment):
+                    next(entries)(part.pick(values))
+                else:
+                    self._host(part, values, frame)
+            return [output.take(values) for output in self._outputs]
+        finally:
+            self._frames.append(frame)
+
+    def _host(self, step: HostStep, values: Values, frame: _Frame) -> None:
+        operands = [self._array(o, values, frame) if isinstance(o, View) else o for o in step.operands]
+        try:
+            with np.errstate(all="ignore"):
+                result = step.node.op.eager(*operands, *step.node.attrs)
+        except RetapeError as error:
+            error.facts = (("where", step.node.note), *error.facts)
+            raise
+        values[self._external[step.result]] = np.ascontiguousarray(result, step.node.type.dtype.numpy)
+
+    def _array(self, view: View, values: Values, frame: _Frame) -> Any:
+        buffer = view.buffer
+        base = frame.places[buffer] if buffer.kind == "arena" else values[self._external[buffer]]
+        return strided(base, view)
+
+
+class _Output:
+    """How one result is taken from the values of a call."""
+
+    __slots__ = ("copied", "index", "literal", "plain", "view")
+
+    def __init__(self, where: Any, copied: bool, index: Callable[[Buffer], int]) -> None:
+        self.view = where if isinstance(where, View) else None
+        self.literal = None if self.view else where
+        self.copied = copied
+        self.index = index(where.buffer) if isinstance(where, View) else -1
+        # an input that is returned as it came needs no view of it
+        self.plain = self.view is not None and self.view.offset == 0 and self.view.buffer.numel == _numel(self.view) \
+            and self.view.is_row_major
+
+    def take(self, values: Values) -> Any:
+        if self.view is None:
+            return np.asarray(self.literal)
+        base = values[self.index]
+        result = base.reshape(self.view.shape) if self.plain and base.flags.c_contiguous else strided(base, self.view)
+        return result.copy() if self.copied else result
+
+
+def strided(base: Any, view: View) -> Any:
+    """An array over `base`'s memory (which starts at its first element) as a view describes it."""
+    size = base.itemsize
+    if view.offset == 0 and base.shape == view.shape and base.strides == tuple(s * size for s in view.strides):
+        return base
+    if 0 in view.shape:
+        return np.empty(view.shape, base.dtype)
+    flat = base.reshape(-1) if base.flags.c_contiguous else as_strided(base, (_reach(base),), (size,))
+    return as_strided(flat[view.offset :], view.shape, tuple(s * size for s in view.strides))
+
+
+def _reach(base: Any) -> int:
+    """How many elements from the first to the last in memory."""
+    return 1 + sum((extent - 1) * step for extent, step in zip(base.shape, base.strides, strict=True)) // base.itemsize
+
+
+def _numel(view: View) -> int:
+    count = 1
+    for extent in view.shape:
+        count *= extent
+    return count
+
+
+def _picker(indices: list[int]) -> Callable[[Values], Any]:
+    if len(indices) == 1:
+        only = indices[0]
+        return lambda values: (values[only],)
+    return itemgetter(*indices) if indices else lambda values: ()
+
+
+def _product(step: ProductStep) -> tuple[int, list[int]]:
+    from .native import blas
+
+    return blas.product(**step.arguments)
+
+
+def _full_shape(buffer: Buffer, lowered: Lowered) -> tuple[int, ...]:
+    """The shape in which an output is allocated: its own, where a result is the whole of it."""
+    for where, _ in lowered.outputs:
+        if isinstance(where, View) and where.buffer is buffer and where.offset == 0 and where.is_row_major \
+                and _numel(where) == buffer.numel:
+            return where.shape
+    return (buffer.numel,)
+
+
+def _lifetimes(lowered: Lowered) -> list[tuple[Buffer, int, int]]:
+    """The first and last step of every value in the workspace."""
+    spans: dict[Buffer, tuple[int, int]] = {}
+    for number, step in enumerate(lowered.steps):
+        views: Sequence[Any]
+        if isinstance(step, KernelStep):
+            views = step.emitted.views
+        else:
+            views = step.operands
+        for view in views:
+            if isinstance(view, View) and view.buffer.kind == "arena":
+                first, _ = spans.get(view.buffer, (number, number))
+                spans[view.buffer] = (first, number)
+    return [(buffer, first, last) for buffer, (first, last) in spans.items()]

@@ -1,0 +1,116 @@
+"""What each coefficient table approximates; `python -m retape.codegen.vmath.fits` prints `coefficients.py` anew.
+
+A fit is (target, weight, degree, low, high): the polynomial minimises max |weight * (P - target)| on [low, high]. The
+weight turns the error of the polynomial into the relative error of the function that uses it.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import mpmath as mp
+
+from retape.codegen.vmath.fit import Real, remez
+
+TINY = mp.mpf(10) ** -14
+LN2_HALF = 0.34675  # ln(2)/2 = 0.34657.. and a margin for the rounding of the quotient
+
+Fit = tuple[Real, Real, int, float, float]
+
+
+def near(function: Real, limit: float) -> Real:
+    """`function`, with its limit where it would divide zero by zero."""
+    return lambda v: function(v) if abs(v) > TINY else mp.mpf(limit)
+
+
+def of_square(function: Real, limit: float) -> Real:
+    """The same as a function of the square: z -> function(sqrt(z))."""
+    return near(lambda z: function(mp.sqrt(z)), limit)
+
+
+def exp_tail(r: mp.mpf) -> mp.mpf:
+    """(e^r - 1 - r) / r^2."""
+    return (mp.expm1(r) - r) / r**2
+
+
+def log_tail(s: mp.mpf) -> mp.mpf:
+    """(2 atanh(s) - 2 s) / s^3, where log(1+f) = 2 atanh(f / (2+f))."""
+    return (2 * mp.atanh(s) - 2 * s) / s**3
+
+
+def log_tail_half(s: mp.mpf) -> mp.mpf:
+    """(atanh(s) - s) / s^3."""
+    return log_tail(s) / 2
+
+
+def atanh_tail(s: mp.mpf) -> mp.mpf:
+    """(atanh(s) - s - s^3/3) / s^5."""
+    return (mp.atanh(s) - s - s**3 / 3) / s**5
+
+
+def erf_ratio(x: mp.mpf) -> mp.mpf:
+    """erf(x) / x."""
+    return mp.erf(x) / x
+
+
+def fits() -> dict[str, tuple[str, Fit]]:
+    """Name -> (comment, fit), in the order of `coefficients.py`."""
+    exp_error, expm1_error = (lambda r: r**2 + TINY), near(lambda r: r**2 / mp.expm1(r), 1e-14)
+    log_error = lambda z: z / 2 + TINY  # noqa: E731
+    sin_tail = of_square(lambda r: (mp.sin(r) - r) / r**3, -1 / 6)
+    sin_error = of_square(lambda r: r**3 / mp.sin(r), 1e-14)
+    tan_tail = of_square(lambda r: (mp.tan(r) - r) / r**3, 1 / 3)
+    tan_error = of_square(lambda r: r**3 / mp.tan(r), 1e-14)
+    tanh_tail = of_square(lambda r: (mp.tanh(r) - r) / r**3, -1 / 3)
+    tanh_error = of_square(lambda r: r**3 / mp.tanh(r), 1e-14)
+    asin_tail = of_square(lambda r: (mp.asin(r) - r) / r**3, 1 / 6)
+    asin_error = of_square(lambda r: r**3 / mp.asin(r), 1e-14)
+    atan_tail = of_square(lambda r: (mp.atan(r) - r) / r**3, -1 / 3)
+    atan_error = of_square(lambda r: r**3 / mp.atan(r), 1e-14)
+    erf_small = of_square(erf_ratio, 2 / float(mp.sqrt(mp.pi)))
+    log_erfc = lambda x: mp.log(mp.erfc(x))  # noqa: E731
+    log_erfc_error = lambda x: mp.erfc(x) / mp.erf(x)  # noqa: E731
+    half, third = mp.mpf(1) / 2, 2 / mp.mpf(3)
+    exp_text = "(e^r - 1 - r)/r^2 on |r| < ln(2)/2, error relative to "
+    log_text = "(2 atanh(s) - 2s)/s^3 in z = s^2, sqrt(1/2) <= (1+s)/(1-s) <= sqrt(2)"
+    return {
+        "EXP_F64": (exp_text + "e^r", (near(exp_tail, half), exp_error, 9, -LN2_HALF, LN2_HALF)),
+        "EXP_F32": (exp_text + "e^r", (near(exp_tail, half), exp_error, 4, -LN2_HALF, LN2_HALF)),
+        "EXPM1_F64": (exp_text + "e^r - 1", (near(exp_tail, half), expm1_error, 10, -LN2_HALF, LN2_HALF)),
+        "EXPM1_F32": (exp_text + "e^r - 1", (near(exp_tail, half), expm1_error, 5, -LN2_HALF, LN2_HALF)),
+        "LOG_F64": (log_text, (of_square(log_tail, third), log_error, 6, 0, 0.02947)),
+        "LOG_F32": (log_text, (of_square(log_tail, third), log_error, 2, 0, 0.02947)),
+        "ATANH_F64": ("(atanh(s)/s - 1 - z/3)/z^2, z as before", (of_square(atanh_tail, 0.2), lambda z: z**2 + TINY, 6, 0, 0.02947)),
+        "ATANH_SHORT": ("(atanh(s)/s - 1)/z, z as before", (of_square(log_tail_half, third / 2), log_error, 4, 0, 0.02947)),
+        "EXP_SHORT": (exp_text + "e^r", (near(exp_tail, half), exp_error, 5, -LN2_HALF, LN2_HALF)),
+        "SIN_F64": ("(sin r - r)/r^3 in z = r^2, |r| <= pi/2", (sin_tail, sin_error, 7, 0, 2.4687)),
+        "SIN_F32": ("(sin r - r)/r^3 in z = r^2, |r| <= pi/2", (sin_tail, sin_error, 3, 0, 2.4687)),
+        "TAN_F64": ("(tan r - r)/r^3 in z = r^2, |r| <= pi/4", (tan_tail, tan_error, 13, 0, 0.6172)),
+        "TAN_F32": ("(tan r - r)/r^3 in z = r^2, |r| <= pi/4", (tan_tail, tan_error, 6, 0, 0.6172)),
+        "TANH_F64": ("(tanh x - x)/x^3 in z = x^2, |x| <= 0.55", (tanh_tail, tanh_error, 9, 0, 0.3026)),
+        "TANH_F32": ("(tanh x - x)/x^3 in z = x^2, |x| <= 0.55", (tanh_tail, tanh_error, 4, 0, 0.3026)),
+        "ASIN_F64": ("(asin x - x)/x^3 in z = x^2, |x| <= 1/2", (asin_tail, asin_error, 11, 0, 0.25)),
+        "ASIN_F32": ("(asin x - x)/x^3 in z = x^2, |x| <= 1/2", (asin_tail, asin_error, 4, 0, 0.25)),
+        "ATAN_F64": ("(atan x - x)/x^3 in z = x^2, |x| <= 1", (atan_tail, atan_error, 19, 0, 1)),
+        "ATAN_F32": ("(atan x - x)/x^3 in z = x^2, |x| <= 1", (atan_tail, atan_error, 7, 0, 1)),
+        "ERF_F64": ("erf(x)/x in z = x^2, |x| <= 0.85", (erf_small, lambda z: 1 / erf_small(z), 10, 0, 0.7226)),
+        "ERF_F32": ("erf(x)/x in z = x^2, |x| <= 0.85", (erf_small, lambda z: 1 / erf_small(z), 5, 0, 0.7226)),
+        "LOG_ERFC_F64": ("log(erfc(x)), 0.85 <= x <= 5.95", (log_erfc, log_erfc_error, 19, 0.85, 5.95)),
+        "LOG_ERFC_F32": ("log(erfc(x)), 0.85 <= x <= 4", (log_erfc, log_erfc_error, 7, 0.85, 4.0)),
+    }
+
+
+def main() -> None:
+    """Print the module of coefficients; names on the command line select tables."""
+    mp.mp.dps = 50
+    print('"""Minimax coefficients, constant first; written by `fits.py`, do not edit."""')
+    for name, (comment, fit) in fits().items():
+        if sys.argv[1:] and name not in sys.argv[1:]:
+            continue
+        coefficients, worst = remez(*fit)
+        print(f"\n# {comment}; error 2^{float(mp.log(worst, 2)):.1f}\n{name} = (")
+        print("".join(f"    {c!r},\n" for c in coefficients) + ")")
+
+
+if __name__ == "__main__":
+    main()

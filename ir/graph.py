@@ -1,0 +1,217 @@
+"""The IR on a page: spans, nodes, guards and graphs.
+
+    graph ::= kind, name, inputs, nodes, outputs, saved, guards
+    node  ::= op(inputs, attributes) : type          one result, in SSA order
+    input ::= an earlier node | a Python literal (weakly typed)
+    guard ::= node, the value Python saw in it
+
+Everything is immutable; nodes are compared by identity, graphs by `same_graph`.
+"""
+
+from __future__ import annotations
+
+import linecache
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from types import CodeType
+from typing import TYPE_CHECKING, Any, Union
+
+import numpy as np
+
+from .types import Array, Literal, TensorType
+
+if TYPE_CHECKING:
+    from .ops import Op
+
+__all__ = ["Graph", "Guard", "Node", "Operand", "Origin", "Span", "input_node", "span_of", "users_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A stretch of source text; columns are 1-based and inclusive, as printed."""
+
+    file: str
+    line: int
+    column: int
+    end_column: int
+    text: str = ""
+
+    @classmethod
+    def of(cls, code: Any, lasti: int) -> Span:
+        """Decode the instruction at `lasti` of a code object (the columns are CPython's own, exact)."""
+        for index, position in enumerate(code.co_positions()):
+            if index == lasti // 2:
+                break
+        else:
+            return cls(code.co_filename, code.co_firstlineno, 1, 1)
+        line, end_line, column, end_column = position
+        line = line or code.co_firstlineno
+        source = linecache.getline(code.co_filename, line).rstrip("\n")
+        if column is None or end_column is None:
+            return cls(code.co_filename, line, 1, max(len(source), 1), source.strip())
+        # columns count bytes of UTF-8; the part of a longer expression on its first line is shown
+        encoded = source.encode()
+        stop = end_column if end_line == line else len(encoded)
+        text = encoded[column:stop].decode(errors="replace")
+        first = len(encoded[:column].decode(errors="replace")) + 1
+        return cls(code.co_filename, line, first, max(first + len(text) - 1, first), text)
+
+    @property
+    def place(self) -> str:
+        return f"{self.file.replace(chr(92), '/').rsplit('/', 1)[-1]}:{self.line}:{self.column}"
+
+    def __str__(self) -> str:
+        tail = f" | {self.text}" if self.text else ""
+        return f"{self.place}-{self.end_column}{tail}"
+
+
+Origin = Union[Span, str, "tuple[CodeType, int]", None]
+
+
+def span_of(origin: Origin) -> Span | None:
+    """The span that an origin is or stands for."""
+    if isinstance(origin, tuple):
+        return Span.of(*origin)
+    return origin if isinstance(origin, Span) else None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Node:
+    """One operation and its result.
+
+    `origin` tells where it came from: the user's span (or the code and instruction it is decoded from, when it is
+    looked at), or a note such as `vjp mul2`.
+    """
+
+    op: Op
+    inputs: tuple[Operand, ...]
+    attrs: tuple[Any, ...]
+    type: TensorType
+    name: str
+    origin: Origin = None
+
+    @property
+    def span(self) -> Span | None:
+        """The user's line, where the node has one."""
+        return span_of(self.origin)
+
+    @property
+    def note(self) -> str:
+        """What stands behind `#@`."""
+        return self.origin if isinstance(self.origin, str) else str(self.span or "")
+
+    def attr(self, name: str) -> Any:
+        """The attribute `name`. Raises `ValueError` where the op has none of that name."""
+        return self.attrs[self.op.attribute_names.index(name)]
+
+    def parents(self) -> Iterator[Node]:
+        """The inputs that are nodes."""
+        for operand in self.inputs:
+            if isinstance(operand, Node):
+                yield operand
+
+    def __repr__(self) -> str:
+        return f"<{self.name}: {self.type} = {self.op.name}>"
+
+
+Operand = Union[Node, Literal]
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """A value that Python looked at while the graph was traced: valid only where `node` again gives `value`."""
+
+    node: Node
+    value: Any
+    origin: Origin = None
+
+    @property
+    def note(self) -> str:
+        return str(span_of(self.origin) or "")
+
+    def holds(self, found: Any) -> bool:
+        """Whether a run-time value is the one that was seen; NaN counts as equal to NaN."""
+        value = self.value.array if isinstance(self.value, Array) else self.value
+        return np.array_equal(found, value, equal_nan=np.asarray(value).dtype.kind in "fc")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Graph:
+    """Nodes in SSA order between inputs and outputs.
+
+    `kind` is "trace" (a recorded function), "forward" (returns outputs and saved values) or "backward".
+    """
+
+    name: str
+    inputs: tuple[Node, ...]
+    nodes: tuple[Node, ...]
+    outputs: tuple[Operand, ...]
+    kind: str = "trace"
+    of: str = ""
+    saved: tuple[Node, ...] = ()
+    guards: tuple[Guard, ...] = ()
+
+    def __str__(self) -> str:
+        from .text import print_graph
+
+        return print_graph(self)
+
+    __repr__ = __str__
+
+    def __len__(self) -> int:
+        return len(self.nodes)
+
+    def __call__(self, *arrays: Any) -> Any:
+        """Run node by node with NumPy, the IR's reference semantics."""
+        from .interpreter import evaluate
+
+        return evaluate(self, *arrays)
+
+    def roots(self) -> Iterator[Node]:
+        """The nodes whose values leave the graph: outputs, saved values and guards."""
+        for operand in self.outputs:
+            if isinstance(operand, Node):
+                yield operand
+        yield from self.saved
+        for guard in self.guards:
+            yield guard.node
+
+    def find(self, name: str) -> Node:
+        """The node or input called `name`. Raises `KeyError`."""
+        for node in (*self.inputs, *self.nodes):
+            if node.name == name:
+                return node
+        raise KeyError(name)
+
+    def map_roots(self, nodes: Sequence[Node], new: Callable[[Any], Any]) -> Graph:
+        """The same interface over other nodes, `new` giving each old root's replacement."""
+        guards = []
+        for guard in self.guards:
+            node = new(guard.node)
+            if isinstance(node, Node):
+                guards.append(replace(guard, node=node))
+        return replace(
+            self, nodes=tuple(nodes), outputs=tuple(new(o) for o in self.outputs),
+            saved=tuple(new(s) for s in self.saved), guards=tuple(guards),
+        )
+
+    def save(self, path: str) -> None:
+        """Write the text form as UTF-8."""
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(f"# retape-ir 1\nfrom retape.ir import *\n\n{self}\n")
+
+
+def input_node(name: str, type: TensorType, origin: Origin = None) -> Node:
+    """A graph's parameter."""
+    from .ops import INPUT
+
+    return Node(INPUT, (), (), type, name, origin)
+
+
+def users_of(graph: Graph) -> dict[Node, list[Node]]:
+    """For each node and input, the nodes that read it, in order."""
+    users: dict[Node, list[Node]] = {node: [] for node in (*graph.inputs, *graph.nodes)}
+    for node in graph.nodes:
+        for parent in node.parents():
+            users[parent].append(node)
+    return users

@@ -1,0 +1,224 @@
+"""Elementwise operations: each is stated once as mathematics (`form`) and once as scalar code (`kernel`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ..shapes import broadcast_types
+from ..types import BOOL, FLOAT, DType, TensorType, b1
+from .op import REQUIRED, NotDifferentiable, Op, OperandType, fail_dtype, register
+
+REAL = (-3.0, 3.0)
+STEP = NotDifferentiable("it is piecewise constant: its derivative is zero wherever it exists")
+TRUTH = NotDifferentiable("its result is a truth value")
+
+
+def _infer(name: str, result: DType | None, lowest: int) -> Callable[..., TensorType]:
+    def infer(*operands: OperandType) -> TensorType:
+        dtype, shape, weak = broadcast_types(name, operands)
+        if dtype.category < lowest:
+            raise fail_dtype(name, dtype, "float32 or float64" if lowest == FLOAT else "numbers")
+        return TensorType(result or dtype, shape, None, weak)
+
+    return infer
+
+
+def _pointwise(
+    name: str, operands: str, eager: Callable[..., Any], *rules: Callable[..., Any] | NotDifferentiable,
+    kernel: str, form: str, doc: str, result: DType | None = None, lowest: int = BOOL,
+    domain: tuple[tuple[float, float], ...] | None = None, promotion: str = "same", **known: Any,
+) -> Op:
+    vjp: Any = rules[0] if isinstance(rules[0], NotDifferentiable) else rules
+    count = len(operands.split())
+    return register(
+        name, operands, "pointwise", infer=_infer(name, result, lowest), eager=eager, vjp=vjp, doc=doc,
+        kernel=kernel, form=form, domain=domain or (REAL,) * count, promotion=promotion, public=True, **known,
+    )
+
+
+def _function(
+    name: str, eager: Callable[..., Any], rule: Callable[..., Any], *, form: str, doc: str, kernel: str = "",
+    domain: tuple[float, float] = REAL, cost: float = 10.0, ulp: float = 4.0,
+) -> Op:
+    """A real function of one variable; generated code calls the vector math of the same name."""
+    return _pointwise(
+        name, "x", eager, rule, kernel=kernel or f"vm_{name}_{{t}}({{x}})", form=form, doc=doc, lowest=FLOAT,
+        domain=(domain,), promotion="float", cost=cost, ulp=ulp,
+    )
+
+
+def _sigmoid(x: Any) -> Any:
+    with np.errstate(over="ignore"):
+        return 1.0 / (1.0 + np.exp(-x))
+
+
+def _erf(x: Any) -> Any:
+    from scipy.special import erf
+
+    return erf(x)
+
+
+def _sign(x: Any) -> Any:
+    return np.sign(x)
+
+
+def _pow_by_base(b: Any, ct: Any, x: Any, y: Any) -> Any:
+    if isinstance(y, (int, float)):  # an exponent known now
+        if y == 2:
+            return b.mul(ct, b.mul(x, 2.0))
+        return b.mul(ct, b.mul(b.pow(x, y - 1), y))
+    slope = b.mul(b.pow(x, b.sub(y, 1)), y)
+    return b.mul(ct, b.where(b.eq(y, 0), 0.0, slope))
+
+
+def _pow_by_exponent(b: Any, ct: Any, x: Any, y: Any, out: Any) -> Any:
+    # x ** y * log(x), with the limit 0 at x == 0; the inner `where` keeps log away from 0
+    at_zero = b.eq(x, 0) if not isinstance(x, (int, float)) else (x == 0)
+    if isinstance(at_zero, bool):
+        return b.mul(ct, b.mul(out, float(np.log(x)) if not at_zero else 0.0))
+    return b.mul(ct, b.where(at_zero, 0.0, b.mul(out, b.log(b.where(at_zero, 1.0, x)))))
+
+
+def _winner(b: Any, ct: Any, wins: Any, ties: Any) -> Any:
+    return b.where(wins, ct, b.where(ties, b.mul(ct, 0.5), 0))
+
+
+# ---- arithmetic
+
+_pointwise("add", "x y", np.add, lambda b, ct: ct, lambda b, ct: ct,
+           kernel="{x} + {y}", form="x + y", doc="Sum, element by element.")
+_pointwise("sub", "x y", np.subtract, lambda b, ct: ct, lambda b, ct: b.neg(ct),
+           kernel="{x} - {y}", form="x - y", doc="Difference.", lowest=1)
+_pointwise("mul", "x y", np.multiply, lambda b, ct, y: b.mul(ct, y), lambda b, ct, x: b.mul(ct, x),
+           kernel="{x} * {y}", form="x*y", doc="Product.")
+_pointwise("div", "x y", np.true_divide,
+           lambda b, ct, y: b.div(ct, y),
+           lambda b, ct, y, out: b.neg(b.mul(ct, b.div(out, y))),
+           kernel="{x} / {y}", form="x/y", doc="Quotient; integers give floats.", lowest=FLOAT, promotion="float",
+           domain=(REAL, (0.5, 3.0)), cost=4.0)
+_pointwise("pow", "x y", lambda x, y: x**y, _pow_by_base, _pow_by_exponent,
+           kernel="vm_pow_{t}({x}, {y})", kernel_integer=None, form="x**y", doc="`x` to the power `y`.", lowest=1,
+           domain=((0.3, 3.0), REAL), cost=30.0, ulp=4.0)
+_pointwise("floor_divide", "x y", np.floor_divide, STEP,
+           kernel="floor({x} / {y})", kernel_integer="{x} // {y}", form="floor(x/y)", doc="Quotient rounded towards minus infinity.", lowest=1,
+           domain=(REAL, (0.5, 3.0)), cost=5.0)
+_pointwise("remainder", "x y", np.remainder,
+           lambda b, ct: ct, lambda b, ct, x, y: b.neg(b.mul(ct, b.floor_divide(x, y))),
+           kernel="{x} - floor({x} / {y}) * {y}", kernel_integer="{x} % {y}", form="x - floor(x/y)*y", lowest=1,
+           doc="Remainder with the sign of `y`.", domain=(REAL, (0.5, 3.0)), cost=6.0, ulp=1e6)
+_pointwise("neg", "x", np.negative, lambda b, ct: b.neg(ct), kernel="-{x}", form="-x", doc="Negation.", lowest=1)
+_pointwise("abs", "x", np.abs, lambda b, ct, x: b.mul(ct, b.sign(x)),
+           kernel="fabs({x})", kernel_integer="select({x} < {zero}, -{x}, {x})", form="Abs(x)", doc="Absolute value; the derivative at 0 is 0.", lowest=1)
+_pointwise("maximum", "x y", np.maximum,
+           lambda b, ct, x, y: _winner(b, ct, b.gt(x, y), b.eq(x, y)),
+           lambda b, ct, x, y: _winner(b, ct, b.lt(x, y), b.eq(x, y)),
+           kernel="rmax({x}, {y})", form="Max(x, y)", doc="The larger; NaN wins; ties share the gradient.")
+_pointwise("minimum", "x y", np.minimum,
+           lambda b, ct, x, y: _winner(b, ct, b.lt(x, y), b.eq(x, y)),
+           lambda b, ct, x, y: _winner(b, ct, b.gt(x, y), b.eq(x, y)),
+           kernel="rmin({x}, {y})", form="Min(x, y)", doc="The smaller; NaN wins; ties share the gradient.")
+
+# ---- functions of one variable
+
+_function("exp", np.exp, lambda b, ct, out: b.mul(ct, out), form="exp(x)", doc="e to the power x.")
+_function("expm1", np.expm1, lambda b, ct, out: b.mul(ct, b.add(out, 1.0)), form="exp(x) - 1",
+          doc="exp(x) - 1, accurate near 0.")
+_function("log", np.log, lambda b, ct, x: b.div(ct, x), form="log(x)", domain=(0.2, 4.0), doc="Natural logarithm.")
+_function("log1p", np.log1p, lambda b, ct, x: b.div(ct, b.add(x, 1.0)), form="log(1 + x)", domain=(-0.7, 4.0),
+          doc="log(1 + x), accurate near 0.")
+_function("sqrt", np.sqrt, lambda b, ct, out: b.div(ct, b.mul(out, 2.0)), form="sqrt(x)", kernel="sqrt({x})",
+          domain=(0.2, 4.0), cost=6.0, ulp=0.0, doc="Square root.")
+_function("sin", np.sin, lambda b, ct, x: b.mul(ct, b.cos(x)), form="sin(x)", doc="Sine of an angle in radians.")
+_function("cos", np.cos, lambda b, ct, x: b.neg(b.mul(ct, b.sin(x))), form="cos(x)",
+          doc="Cosine of an angle in radians.")
+_function("tanh", np.tanh, lambda b, ct, out: b.mul(ct, b.sub(1.0, b.mul(out, out))), form="tanh(x)",
+          doc="Hyperbolic tangent.")
+_function("sigmoid", _sigmoid, lambda b, ct, out: b.mul(ct, b.mul(out, b.sub(1.0, out))), form="1/(1 + exp(-x))",
+          doc="Logistic function 1 / (1 + exp(-x)).")
+_function("erf", _erf, lambda b, ct, x: b.mul(ct, b.mul(b.exp(b.neg(b.mul(x, x))), 2.0 / np.pi**0.5)), form="erf(x)",
+          cost=20.0, doc="Error function.")
+_pointwise("relu", "x", lambda x: np.maximum(x, 0), lambda b, ct, x: b.where(b.gt(x, 0), ct, 0),
+           kernel="rmax({x}, {zero})", form="Max(x, 0)", doc="max(x, 0); the derivative at 0 is 0.", lowest=1)
+_pointwise("sign", "x", _sign, STEP, lowest=1, form="sign(x)", doc="-1, 0 or 1.",
+           kernel="select({x} > {zero}, {one}, select({x} < {zero}, -{one}, {x}))")
+_pointwise("floor", "x", np.floor, STEP, kernel="floor({x})", form="floor(x)", doc="Largest integer not above.",
+           lowest=FLOAT)
+_pointwise("ceil", "x", np.ceil, STEP, kernel="ceil({x})", form="ceiling(x)", doc="Smallest integer not below.",
+           lowest=FLOAT)
+_pointwise("round", "x", np.rint, STEP, kernel="rint({x})", form="floor(x + Rational(1, 2))", lowest=FLOAT,
+           doc="Nearest integer, halves to even.")
+
+# ---- comparison, logic, choice
+
+for _name, _ufunc, _sign_text, _relation in (
+    ("eq", np.equal, "==", "Eq(x, y)"), ("ne", np.not_equal, "!=", "Ne(x, y)"),
+    ("lt", np.less, "<", "x < y"), ("le", np.less_equal, "<=", "x <= y"),
+    ("gt", np.greater, ">", "x > y"), ("ge", np.greater_equal, ">=", "x >= y"),
+):
+    _pointwise(_name, "x y", _ufunc, TRUTH, kernel=f"{{x}} {_sign_text} {{y}}", form=_relation, result=b1,
+               doc=f"Where `x {_sign_text} y`.")
+_pointwise("logical_and", "x y", np.logical_and, TRUTH, kernel="({x} != {zero}) & ({y} != {zero})", form="And(x, y)",
+           result=b1, doc="Where both are true (non-zero).")
+_pointwise("logical_or", "x y", np.logical_or, TRUTH, kernel="({x} != {zero}) | ({y} != {zero})", form="Or(x, y)",
+           result=b1, doc="Where either is true (non-zero).")
+_pointwise("logical_not", "x", np.logical_not, TRUTH, kernel="{x} == {zero}", form="Not(x)", result=b1,
+           doc="Where `x` is false (zero).")
+_pointwise("isnan", "x", np.isnan, TRUTH, kernel="{x} != {x}", form="false", result=b1, lowest=FLOAT,
+           doc="Where `x` is not a number.")
+
+
+def _infer_where(condition: OperandType, x: OperandType, y: OperandType) -> TensorType:
+    dtype, _, _ = broadcast_types("where", (x, y))
+    if isinstance(condition, TensorType) and condition.dtype is not b1:
+        raise fail_dtype("where", condition.dtype, "bool as its condition")
+    _, shape, weak = broadcast_types("where", (condition, x, y), mixed=True)
+    return TensorType(dtype, shape, None, weak)
+
+
+def _where(condition: Any, x: Any, y: Any) -> Any:
+    # two literals alone would decide the element type by NumPy's defaults
+    return np.where(condition, x, y)
+
+
+register("where", "condition x y", "pointwise", infer=_infer_where, eager=_where,
+         vjp=(lambda b, ct: None, lambda b, ct, condition: b.where(condition, ct, 0),
+              lambda b, ct, condition: b.where(condition, 0, ct)),
+         kernel="select({condition}, {x}, {y})", form="Piecewise((x, condition), (y, True))", promotion="where",
+         domain=((0.0, 1.0), REAL, REAL), public=True, doc="`x` where the condition holds, else `y`.")
+
+
+def _infer_cast(x: OperandType, dtype: DType) -> TensorType:
+    assert isinstance(x, TensorType)
+    return TensorType(dtype, x.shape)
+
+
+register("cast", "x", "pointwise", infer=_infer_cast,
+         eager=lambda x, dtype: np.asarray(x).astype(dtype.numpy, copy=False),
+         vjp=(lambda b, ct, types: b.cast(ct, dtype=types[0].dtype),), attributes={"dtype": REQUIRED},
+         kernel="to_{t}({x})", form="x", domain=(REAL,), doc="The same values in another element type.")
+
+
+def _infer_same(x: OperandType, *_: Any) -> TensorType:
+    assert isinstance(x, TensorType)
+    return TensorType(x.dtype, x.shape, None, x.weak)
+
+
+def _no_rule(b: Any, ct: Any, name: str) -> Any:
+    from ..errors import NoDerivative
+
+    raise NoDerivative(
+        f"the custom Function `{name}` inside a compiled function has no derivative outside it",
+        ("why", "its backward is Python code that the compiled function's backward can't call"),
+        fix="call backward (or `rt.func.grad`) inside the compiled function, so that it is traced too")
+
+
+register("clone", "x", "pointwise", infer=_infer_same, eager=lambda x: np.array(x), vjp=(lambda b, ct: ct,),
+         kernel="{x}", form="x", domain=(REAL,), doc="A copy.")
+register("detach", "x", "pointwise", infer=_infer_same, eager=lambda x: x, vjp=(lambda b, ct: None,),
+         kernel="{x}", form="x", domain=(REAL,), doc="The same values, with no derivative.")
+register("opaque", "x", "pointwise", infer=_infer_same, eager=lambda x, name: x, vjp=(_no_rule,),
+         attributes={"name": REQUIRED}, kernel="{x}", form="x", domain=(REAL,),
+         doc="The result of a custom Function, whose derivative the graph doesn't know.")

@@ -1,0 +1,178 @@
+"""What the catalogue knows of one operation, and how an entry is made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Union
+
+from ..errors import DtypeError
+from ..types import DType, Literal, TensorType
+
+__all__ = ["CATALOGUE", "NotDifferentiable", "Op", "Rule", "fail_dtype", "register"]
+
+OperandType = Union[TensorType, Literal]
+
+REQUIRED = object()
+
+
+@dataclass(frozen=True, slots=True)
+class NotDifferentiable:
+    """Stands where a rule would: the operation has no derivative, for this reason."""
+
+    reason: str
+
+
+class Rule:
+    """The vector-Jacobian product with respect to one operand.
+
+    Written as `lambda b, ct, <names>: ...`: `b` builds operations (on arrays, tensors or IR alike), `ct` is the
+    result's cotangent; the further parameters name what the rule needs, and so what must be saved: operands,
+    `out` (the result), attributes, `types` (operand types), `type` (result type), `i` (which operand of a
+    variadic one). Broadcasting back and accumulation are not a rule's business.
+    """
+
+    __slots__ = ("fn", "needs", "saves")
+
+    def __init__(self, fn: Callable[..., Any], operands: tuple[str, ...], attributes: tuple[str, ...]) -> None:
+        self.fn = fn
+        code = fn.__code__
+        names = code.co_varnames[2 : code.co_argcount]
+        needs: list[tuple[str, int]] = []
+        for name in names:
+            if name in operands:
+                needs.append(("operand", operands.index(name)))
+            elif name in attributes:
+                needs.append(("attribute", attributes.index(name)))
+            elif name in ("out", "types", "type", "i"):
+                needs.append((name, 0))
+            else:
+                raise ValueError(f"rule parameter {name!r} names no operand or attribute")
+        self.needs = tuple(needs)
+        self.saves = tuple(-1 if kind == "out" else index for kind, index in needs if kind in ("operand", "out"))
+
+    def __call__(
+        self, b: Any, ct: Any, values: Any, out: Any, attrs: tuple[Any, ...], types: Callable[[], Any],
+        result: Callable[[], TensorType], i: int,
+    ) -> Any:
+        """Apply the rule; `types` and `result` are called only where the rule asks for them."""
+        arguments: list[Any] = []
+        for kind, index in self.needs:
+            if kind == "operand":
+                arguments.append(values[index])
+            elif kind == "attribute":
+                arguments.append(attrs[index])
+            elif kind == "out":
+                arguments.append(out)
+            elif kind == "types":
+                arguments.append(types())
+            elif kind == "type":
+                arguments.append(result())
+            else:
+                arguments.append(i)
+        return self.fn(b, ct, *arguments)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Op:
+    """One operation.
+
+    operands    names, in order; a single `*name` takes any number
+    attributes  names with defaults; stored on nodes as a plain tuple in this order
+    kind        pointwise | reduction | view | library | source
+    infer       result type from operand types and attributes; raises the located errors of shape and dtype
+    eager       the operation on ndarrays and literals, attributes following positionally
+    vjp         one rule an operand, or why there is none
+    kernel      scalar expression for generated code, `{x}` standing for operands (pointwise only)
+    kernel_integer  the same for integers where it differs; None where there is none
+    form        SymPy expression of a pointwise operation, as text
+    domain      interval a test draws each operand from
+    promotion   "same", "float" (integers become floats), "none": how tensor operands are brought to one dtype
+    cost        relative work of one element, an addition being 1
+    ulp         bound on eager against compiled, in units in the last place
+    """
+
+    name: str
+    operands: tuple[str, ...]
+    kind: str
+    infer: Callable[..., TensorType]
+    eager: Callable[..., Any]
+    vjp: tuple[Rule, ...] | NotDifferentiable
+    doc: str
+    attributes: tuple[tuple[str, Any], ...] = ()
+    kernel: str = ""
+    kernel_integer: str | None = ""
+    form: str = ""
+    domain: tuple[tuple[float, float], ...] = ()
+    promotion: str = "none"
+    cost: float = 1.0
+    ulp: float = 0.0
+    public: bool = False
+    attribute_names: tuple[str, ...] = field(init=False)
+    variadic: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "attribute_names", tuple(name for name, _ in self.attributes))
+        object.__setattr__(self, "variadic", bool(self.operands) and self.operands[0].startswith("*"))
+
+    def rule(self, index: int) -> Rule:
+        """The rule of operand `index`; the caller has checked that there is one."""
+        assert isinstance(self.vjp, tuple)
+        return self.vjp[0 if self.variadic else index]
+
+    @property
+    def differentiable(self) -> bool:
+        return isinstance(self.vjp, tuple)
+
+    def bind(self, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+        """Split a call into operands and the attribute tuple. Raises `TypeError` as Python's own calls do."""
+        count = len(arguments) if self.variadic else len(self.operands)
+        operands, rest = arguments[:count], arguments[count:]
+        if len(operands) < count or len(rest) > len(self.attributes):
+            raise TypeError(f"{self.name}() takes {self.signature}")
+        attrs = list(rest)
+        for name, default in self.attributes[len(rest) :]:
+            value = keywords.get(name, default)
+            if value is REQUIRED:
+                raise TypeError(f"{self.name}() misses {name!r}: {self.signature}")
+            attrs.append(value)
+        if unknown := keywords.keys() - {name for name, _ in self.attributes[len(rest) :]}:
+            raise TypeError(f"{self.name}() got an unexpected argument {min(unknown)!r}: {self.signature}")
+        return operands, tuple(attrs)
+
+    @property
+    def signature(self) -> str:
+        attributes = (name if default is REQUIRED else f"{name}={default!r}" for name, default in self.attributes)
+        return f"({', '.join((*self.operands, *attributes))})"
+
+    def __repr__(self) -> str:
+        return f"<op {self.name}{self.signature}>"
+
+
+CATALOGUE: dict[str, Op] = {}
+
+
+def register(
+    name: str, operands: str, kind: str, *, infer: Callable[..., TensorType], eager: Callable[..., Any],
+    vjp: tuple[Callable[..., Any], ...] | NotDifferentiable, doc: str,
+    attributes: dict[str, Any] | None = None, **known: Any,
+) -> Op:
+    """Make an entry and put it into the catalogue. Raises `ValueError` where the name is taken."""
+    if name in CATALOGUE:
+        raise ValueError(f"the catalogue already has an op {name!r}")
+    names = tuple(operands.split())
+    pairs = tuple((attributes or {}).items())
+    bare = tuple(operand.lstrip("*") for operand in names)
+    rules: tuple[Rule, ...] | NotDifferentiable = vjp if isinstance(vjp, NotDifferentiable) else tuple(
+        Rule(fn, bare, tuple(key for key, _ in pairs)) for fn in vjp
+    )
+    if isinstance(rules, tuple) and len(rules) != len(names):
+        raise ValueError(f"op {name!r} has {len(names)} operands and {len(rules)} rules")
+    op = Op(name, names, kind, infer, eager, rules, doc, pairs, **known)
+    CATALOGUE[name] = op
+    return op
+
+
+def fail_dtype(name: str, dtype: DType, wanted: str) -> DtypeError:
+    return DtypeError(f"`{name}` is not defined for {dtype.name}", ("why", f"it takes {wanted}"),
+                      fix=f"convert the operand first, as in `x.to({wanted.split()[0]})`")

@@ -1,0 +1,38 @@
+"""Matrix products."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..errors import MatmulMismatch
+from ..shapes import broadcast_shapes
+from ..types import TensorType
+from .op import OperandType, register
+
+
+def _infer(x: OperandType, y: OperandType) -> TensorType:
+    assert isinstance(x, TensorType) and isinstance(y, TensorType)
+    a, c = x.shape, y.shape
+    if len(a) < 2 or len(c) < 2 or a[-1] != c[-2]:
+        options = []
+        if len(a) == len(c) == 2:
+            options = [f"`{text}`" for text, inner in (
+                ("a.T @ b", a[0] == c[0]), ("a @ b.T", a[1] == c[1]), ("b @ a", c[1] == a[0])) if inner]
+        inner = f"inner {a[-1]} against {c[-2] if len(c) > 1 else c[-1]}" if a and c else "a product needs dims"
+        raise MatmulMismatch(f"{a} @ {c}", ("why", inner),
+                             fix=" or ".join(options) or "make the last dim of `a` equal to the second last of `b`")
+    return TensorType(x.dtype, (*broadcast_shapes("matmul", [a[:-2], c[:-2]]), a[-2], c[-1]))
+
+
+def transposed(b: Any, x: Any, ndim: int) -> Any:
+    """The last two dimensions exchanged."""
+    return b.permute(x, axes=(*range(ndim - 2), ndim - 1, ndim - 2))
+
+
+register("matmul", "x y", "library", infer=_infer, eager=np.matmul,
+         vjp=(lambda b, ct, y, types: b.matmul(ct, transposed(b, y, types[1].ndim)),
+              lambda b, ct, x, types: b.matmul(transposed(b, x, types[0].ndim), ct)),
+         domain=((-3.0, 3.0), (-3.0, 3.0)), promotion="same", cost=1.0, ulp=64.0,
+         doc="Matrix product over the last two dims, the others broadcast.")

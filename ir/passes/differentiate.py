@@ -1,0 +1,104 @@
+"""Reverse-mode differentiation of a graph.
+
+The one walk that applies the ops' rules to IR: from the last node to the first, each rule's result is summed back to
+its operand's shape and accumulated. Rules emit ops that have rules, so the result can be differentiated again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..builder import GraphBuilder, sum_to
+from ..errors import NoDerivative
+from ..graph import Graph, Node, input_node
+from ..ops import NotDifferentiable
+from ..types import TensorType
+
+__all__ = ["Joint", "differentiate"]
+
+
+@dataclass(frozen=True, slots=True)
+class Joint:
+    """A graph and its derivative over the same nodes.
+
+    `cotangents` are the new inputs, one for each floating-point output; `gradients` stand for `wrt` in order, and
+    `connected` says which of them depend on the cotangents at all (the others are zeros).
+    """
+
+    graph: Graph
+    cotangents: tuple[Node, ...]
+    nodes: tuple[Node, ...]
+    wrt: tuple[Node, ...]
+    gradients: tuple[Node, ...]
+    connected: tuple[bool, ...]
+    names: dict[Node, str]
+
+
+def differentiate(graph: Graph, wrt: Sequence[Node] | None = None) -> Joint:
+    """The vector-Jacobian product of `graph` with respect to inputs (by default all that are differentiable).
+
+    Raises `NoDerivative` where an active path leads through an op that has no rule for a value it needs.
+    """
+    targets = tuple(differentiable_inputs(graph) if wrt is None else wrt)
+    builder = GraphBuilder(prefix="t")
+    builder.reserve(*graph.inputs)
+    for node in graph.nodes:
+        builder.adopt(node)
+    outputs = [o for o in graph.outputs if isinstance(o, Node) and o.type.dtype.is_differentiable]
+    seeds = tuple(input_node(f"d_{o.name}" if outputs.count(o) == 1 else f"d{i}_{o.name}",
+                             TensorType(o.type.dtype, o.type.shape)) for i, o in enumerate(outputs))
+    builder.reserve(*seeds)
+    count = len(builder.nodes)
+    cotangents: dict[Node, Node] = {}
+    for output, seed in zip(outputs, seeds, strict=True):
+        _accumulate(builder, cotangents, output, seed)
+    active = active_nodes(graph, targets)
+    for node in reversed(graph.nodes):
+        if node in cotangents and node in active:
+            builder.origin = f"vjp {node.name}"
+            _propagate(builder, node, cotangents, active)
+    gradients = []
+    for target in targets:
+        builder.origin = "no path"
+        found = cotangents.get(target)
+        gradients.append(found or builder.full(shape=target.type.shape, value=0.0, dtype=target.type.dtype))
+    names = {ct: f"d_{primal.name}" for primal, ct in cotangents.items()}
+    return Joint(graph, seeds, tuple(builder.nodes[count:]), targets, tuple(gradients),
+                 tuple(target in cotangents for target in targets), names)
+
+
+def differentiable_inputs(graph: Graph) -> list[Node]:
+    return [node for node in graph.inputs if node.type.dtype.is_differentiable and not node.type.weak]
+
+
+def active_nodes(graph: Graph, targets: Sequence[Node]) -> set[Node]:
+    """The nodes whose value depends on `targets` through differentiable values."""
+    active = set(targets)
+    for node in graph.nodes:
+        if node.type.dtype.is_differentiable and node.op.name != "detach" and any(p in active for p in node.parents()):
+            active.add(node)
+    return active
+
+
+def _propagate(b: GraphBuilder, node: Node, cotangents: dict[Node, Node], active: set[Node]) -> None:
+    ct = cotangents[node]
+    for index, operand in enumerate(node.inputs):
+        if not isinstance(operand, Node) or operand not in active:
+            continue
+        if isinstance(node.op.vjp, NotDifferentiable):
+            if node.op.kind == "pointwise":  # a step function: zero almost everywhere
+                continue
+            raise NoDerivative(f"`{node.op.name}` has no derivative", ("where", str(node.origin)),
+                               ("why", node.op.vjp.reason), fix="`.detach()` its input")
+        part = node.op.rule(index)(
+            b, ct, node.inputs, node, node.attrs,
+            lambda: tuple(i.type if isinstance(i, Node) else i for i in node.inputs), lambda: node.type, index)
+        if part is not None:
+            part = sum_to(b, part, part.type.shape, operand.type.shape)
+            _accumulate(b, cotangents, operand, part)
+
+
+def _accumulate(b: GraphBuilder, cotangents: dict[Node, Node], node: Node, part: Node) -> None:
+    known = cotangents.get(node)
+    cotangents[node] = part if known is None else b.add(known, part)

@@ -1,0 +1,132 @@
+"""Splits a graph and its derivative into a forward graph that saves values and a backward graph that reads them.
+
+What backward needs and can cheaply be computed again from inputs or from other saved values is computed again.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import replace
+
+from ..graph import Graph, Node, Operand, input_node
+from .differentiate import Joint
+from .eliminate import eliminate_dead
+
+__all__ = ["backward_graph", "partition"]
+
+CHEAP = 8.0  # additions an element that are spent rather than one value stored and loaded
+
+
+def backward_graph(joint: Joint) -> Graph:
+    """The whole derivative as one graph: cotangents and the graph's inputs to gradients, nothing saved."""
+    graph = joint.graph
+    whole = Graph(f"{graph.name}_bwd", (*joint.cotangents, *graph.inputs), (*graph.nodes, *joint.nodes),
+                  joint.gradients, "backward", graph.of)
+    return _renamed(eliminate_dead(whole), joint.names, {}, graph.inputs)
+
+
+def partition(joint: Joint) -> tuple[Graph, Graph]:
+    """The forward graph, returning outputs and saved values, and the backward graph of cotangents and saved values."""
+    graph = joint.graph
+    joint = _trimmed(joint)
+    primal = set(graph.nodes) | set(graph.inputs)
+    read = _read_from(joint, primal)
+    needed = [node for node in _ordered(graph) if node in read]
+    costs = _recompute_cost(graph, ())
+    saved = [node for node in needed if costs[node] > CHEAP]
+    costs = _recompute_cost(graph, saved)
+    again = {node for node in needed if node not in saved and costs[node] <= CHEAP and node not in graph.inputs}
+    saved = _leaves(graph, needed, again, set(saved))
+    forward = replace(graph, name=f"{graph.name}_fwd", kind="forward", saved=tuple(saved))
+    recomputed = _chain(graph, again, set(saved))
+    backward = Graph(f"{graph.name}_bwd", (*joint.cotangents, *saved), (*recomputed, *joint.nodes),
+                     joint.gradients, "backward", graph.of)
+    notes = {node: f"remat {node.name}" for node in recomputed}
+    return eliminate_dead(forward), eliminate_dead(_renamed(backward, joint.names, notes, saved))
+
+
+def _trimmed(joint: Joint) -> Joint:
+    """Only the derivative's nodes that a gradient depends on."""
+    alive: set[Node] = set(joint.gradients)
+    for node in reversed(joint.nodes):
+        if node in alive:
+            alive.update(node.parents())
+    return replace(joint, nodes=tuple(node for node in joint.nodes if node in alive))
+
+
+def _ordered(graph: Graph) -> Iterable[Node]:
+    yield from graph.inputs
+    yield from graph.nodes
+
+
+def _read_from(joint: Joint, primal: set[Node]) -> set[Node]:
+    read = {parent for node in joint.nodes for parent in node.parents() if parent in primal}
+    return read | {gradient for gradient in joint.gradients if gradient in primal}
+
+
+def _recompute_cost(graph: Graph, saved: Iterable[Node]) -> dict[Node, float]:
+    """Additions an element to compute each node again from the inputs and `saved`; infinite where it won't do."""
+    costs: dict[Node, float] = dict.fromkeys(graph.inputs, 0.0)
+    kept = set(saved)
+    for node in graph.nodes:
+        if node in kept:
+            costs[node] = 0.0
+            continue
+        below = sum(costs[parent] for parent in node.parents())
+        own = {"pointwise": node.op.cost, "view": 0.0, "source": 1.0}.get(node.op.kind, math.inf)
+        costs[node] = own + below
+    return costs
+
+
+def _leaves(graph: Graph, needed: list[Node], again: set[Node], saved: set[Node]) -> list[Node]:
+    """The saved values together with the inputs that are read directly or to compute others again."""
+    inputs = set(graph.inputs)
+    reached = {node for node in needed if node in inputs}
+    reached.update(_walk(again, saved, inputs)[1])
+    return [node for node in _ordered(graph) if node in reached or node in saved]
+
+
+def _walk(again: set[Node], saved: set[Node], inputs: set[Node]) -> tuple[set[Node], set[Node]]:
+    """The nodes computed again to get `again`, and the inputs they start from."""
+    chain: set[Node] = set()
+    leaves: set[Node] = set()
+    stack = list(again)
+    while stack:
+        node = stack.pop()
+        if node in inputs:
+            leaves.add(node)
+        elif node not in saved and node not in chain:
+            chain.add(node)
+            stack.extend(node.parents())
+    return chain, leaves
+
+
+def _chain(graph: Graph, again: set[Node], saved: set[Node]) -> list[Node]:
+    chain, _ = _walk(again, saved, set(graph.inputs))
+    return [node for node in graph.nodes if node in chain]
+
+
+def _renamed(graph: Graph, names: dict[Node, str], notes: dict[Node, str], keep: Iterable[Node]) -> Graph:
+    """The graph rebuilt: cotangents under their primal's name, saved values as plain inputs."""
+    new: dict[Node, Node] = {}
+    taken = {node.name for node in (*graph.inputs, *graph.nodes)}
+    kept = set(keep)
+    for node in graph.inputs:
+        new[node] = input_node(node.name, node.type, node.origin) if node in kept else node
+
+    def current(operand: Operand) -> Operand:
+        return new[operand] if isinstance(operand, Node) else operand
+
+    for node in graph.nodes:
+        name = names.get(node, node.name)
+        if name != node.name:
+            name = name if name not in taken else node.name
+            taken.add(name)
+        new[node] = Node(node.op, tuple(map(current, node.inputs)), node.attrs, node.type, name,
+                         notes.get(node, node.origin))
+    return replace(graph, inputs=tuple(new[node] for node in graph.inputs),
+                   nodes=tuple(new[node] for node in graph.nodes),
+                   outputs=tuple(map(current, graph.outputs)))
+
+

@@ -1,0 +1,200 @@
+"""Algebra that changes no result, folding of constants, and common subexpressions in one walk.
+
+A rule looks at one operation on simplified operands and gives a simpler operand, or None. Rules keep signs of zero,
+NaN and infinities: `x + 0.0` stays (it turns -0.0 into 0.0), `x * 0.0` stays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ..builder import GraphBuilder
+from ..graph import Graph, Node, Operand
+from ..shapes import broadcast_shapes
+from .eliminate import eliminate_dead
+
+__all__ = ["simplify"]
+
+Rewrite = Callable[[GraphBuilder, Node, tuple[Any, ...]], Any]
+
+
+def simplify(graph: Graph) -> Graph:
+    """An equal graph with fewer or cheaper operations, without duplicates and dead code."""
+    builder = GraphBuilder()
+    builder.reserve(*graph.inputs)
+    new: dict[Node, Operand] = {}
+    for node in graph.nodes:
+        operands = tuple(new.get(i, i) if isinstance(i, Node) else i for i in node.inputs)
+        builder.origin = node.origin
+        simpler = _rewrite(builder, node, operands)
+        if simpler is None:
+            simpler = builder.emit(node.op, operands, node.attrs, node.name, node.origin)
+        new[node] = simpler
+
+    def current(operand: Operand) -> Operand:
+        return new.get(operand, operand) if isinstance(operand, Node) else operand
+
+    return eliminate_dead(graph.map_roots(builder.nodes, current))
+
+
+def _rewrite(b: GraphBuilder, node: Node, operands: tuple[Any, ...]) -> Any:
+    rule = RULES.get(node.op.name)
+    if rule is not None:
+        simpler = rule(b, node, operands)
+        if simpler is not None:
+            return simpler
+    if node.op.kind == "pointwise":
+        return _pointwise(b, node, operands)
+    return None
+
+
+def _like(node: Node, operand: Any) -> bool:
+    """Whether an operand can stand for the node's result: same shape and element type."""
+    return isinstance(operand, Node) and operand.type.shape == node.type.shape \
+        and operand.type.dtype is node.type.dtype and operand.type.weak == node.type.weak
+
+
+def _is(operand: Any, value: float) -> bool:
+    return not isinstance(operand, Node) and operand == value
+
+
+def _pointwise(b: GraphBuilder, node: Node, operands: tuple[Any, ...]) -> Any:
+    """Constants become literals, expanded operands are read unexpanded, and expansion moves behind the operation."""
+    if node.op.name == "cast":
+        return None
+    lean = [_lean(operand) for operand in operands]
+    if all(new is old for new, old in zip(lean, operands, strict=True)):
+        return None
+    shapes = [operand.type.shape for operand in lean if isinstance(operand, Node)]
+    if not shapes:
+        return None
+    value = b.emit(node.op, tuple(lean), node.attrs)
+    if isinstance(value, Node) and value.type.dtype is not node.type.dtype:
+        return None
+    if broadcast_shapes(node.op.name, shapes) == node.type.shape:
+        return value
+    return b.expand(value, shape=node.type.shape)
+
+
+def _lean(operand: Any) -> Any:
+    while isinstance(operand, Node):
+        if operand.op.name == "full":
+            return operand.attr("value")
+        if operand.op.name != "expand":
+            return operand
+        operand = operand.inputs[0]
+    return operand
+
+
+def _mul(b: GraphBuilder, node: Node, operands: tuple[Any, ...]) -> Any:
+    x, y = operands
+    for value, other in ((x, y), (y, x)):
+        if _is(value, 1) and _like(node, other):
+            return other
+        if _is(value, -1) and _like(node, other):
+            return b.neg(other)
+    return None
+
+
+def _sub(b: GraphBuilder, node: Node, operands: tuple[Any, ...]) -> Any:
+    return operands[0] if _is(operands[1], 0) and _like(node, operands[0]) else None
+
+
+def _div(b: GraphBuilder, node: Node, operands: tuple[Any, ...]) -> Any:
+    return operands[0] if _is(operands[1], 1) and _like(node, operands[0]) else None
+
+
+def _neg(b: GraphBuilder, node: Node, operands: tuple[Any, ...]) -> Any:
+    x = operands[0]
+    return x.inputs[0] if isinstance(x, Node) and x.op.name == "neg" and isinstance(x.inputs[0], Node) else None
+
+
+def _pow(b: GraphBuilder, node: Node, operands: tuple[Any, ...]) -> Any:
+    x, y = operands
+    if isinstance(y, Node) or not isinstance(x, Node) or isinstance(y, complex):
+        return None
+    if y == 1:
+        return x
+    if y == 2:
+        return b.mul(x, x)
+    if y == 3:
+        return b.mul(b.mul(x, x), x)
+    if y == 4:
+        return b.mul(b.mul(x, x), b.mul(x, x))
+    if node.type.dtype.is_floating_point:
+        if y == 0.5:
+            return b.sqrt(x)
+        if y == -1:
+            return b.div(1.0, x)
+    return None
+
+
+def _where(b: GraphBuilder, node: Node, operands: tuple[Any, ...]) -> Any:
+    condition, x, y = operands
+    if not isinstance(condition, Node):
+        chosen = x if condition else y
+        return chosen if _like(node, chosen) else None
+    return None
+
+
+def _cast(b: GraphBuilder, node: Node, operands: tuple[Any, ...]) -> Any:
+    x = operands[0]
+    if not isinstance(x, Node):
+        return b.full(shape=(), value=x, dtype=node.type.dtype)
+    if _like(node, x):
+        return x
+    if x.op.name == "full":
+        return b.full(shape=x.type.shape, value=x.attr("value"), dtype=node.type.dtype) \
+            if node.type.dtype.is_differentiable else None
+    if x.op.name == "expand":
+        return b.expand(b.cast(x.inputs[0], dtype=node.type.dtype), shape=node.type.shape)
+    return None
+
+
+def _view(b: GraphBuilder, node: Node, operands: tuple[Any, ...]) -> Any:
+    x = operands[0]
+    if isinstance(x, Node) and x.op.name == "full":
+        return b.full(shape=node.type.shape, value=x.attr("value"), dtype=node.type.dtype)
+    return None
+
+
+def _reshape(b: GraphBuilder, node: Node, operands: tuple[Any, ...]) -> Any:
+    x = operands[0]
+    if _like(node, x):
+        return x
+    if x.op.name == "reshape":
+        return b.reshape(x.inputs[0], shape=node.type.shape)
+    return _view(b, node, operands)
+
+
+def _expand(b: GraphBuilder, node: Node, operands: tuple[Any, ...]) -> Any:
+    x = operands[0]
+    if _like(node, x):
+        return x
+    if x.op.name == "expand":
+        return b.expand(x.inputs[0], shape=node.type.shape)
+    return _view(b, node, operands)
+
+
+def _permute(b: GraphBuilder, node: Node, operands: tuple[Any, ...]) -> Any:
+    x, axes = operands[0], node.attr("axes")
+    if axes == tuple(range(len(axes))):
+        return x
+    if x.op.name == "permute":
+        inner = x.attr("axes")
+        return b.permute(x.inputs[0], axes=tuple(inner[a] for a in axes))
+    return _view(b, node, operands)
+
+
+def _sum(b: GraphBuilder, node: Node, operands: tuple[Any, ...]) -> Any:
+    if node.attr("axis") == () and _like(node, operands[0]):
+        return operands[0]
+    return None
+
+
+RULES: dict[str, Rewrite] = {
+    "mul": _mul, "sub": _sub, "div": _div, "neg": _neg, "pow": _pow, "where": _where, "cast": _cast,
+    "reshape": _reshape, "expand": _expand, "permute": _permute, "slice": _view, "flip": _view,
+    "sum": _sum, "amax": _sum, "amin": _sum, "prod": _sum,
+}

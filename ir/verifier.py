@@ -1,0 +1,49 @@
+"""Checks a graph against the rules of the IR: definition before use, one name a value, types as the ops infer them."""
+
+from __future__ import annotations
+
+from .errors import IRError, RetapeError
+from .graph import Graph, Node
+from .text import format_node
+
+__all__ = ["verify"]
+
+
+def verify(graph: Graph) -> Graph:
+    """The graph itself. Raises `IRError` with a window of IR around the first broken line."""
+    defined: set[Node] = set()
+    names: set[str] = set()
+    for node in graph.inputs:
+        _define(graph, node, defined, names, -1)
+    for position, node in enumerate(graph.nodes):
+        for parent in node.parents():
+            if parent not in defined:
+                raise _broken(graph, position, f"`{parent.name}` is read before it is defined")
+        if len(node.attrs) != len(node.op.attributes):
+            raise _broken(graph, position, f"{node.op.name} takes the attributes {node.op.attribute_names}")
+        try:
+            wanted = node.op.infer(*(i.type if isinstance(i, Node) else i for i in node.inputs), *node.attrs)
+        except RetapeError as error:
+            raise _broken(graph, position, error.message) from error
+        if (wanted.dtype, wanted.shape) != (node.type.dtype, node.type.shape):
+            raise _broken(graph, position, f"its type is {wanted}, not {node.type}")
+        _define(graph, node, defined, names, position)
+    for root in graph.roots():
+        if root not in defined:
+            raise _broken(graph, len(graph.nodes), f"`{root.name}` leaves the graph but is not defined in it")
+    return graph
+
+
+def _define(graph: Graph, node: Node, defined: set[Node], names: set[str], position: int) -> None:
+    if node.name in names:
+        raise _broken(graph, position, f"the name `{node.name}` is given twice")
+    names.add(node.name)
+    defined.add(node)
+
+
+def _broken(graph: Graph, position: int, why: str) -> IRError:
+    first = max(position - 2, 0)
+    window = [f"{'>' if first + i == position else ' '} {format_node(node)}"
+              for i, node in enumerate(graph.nodes[first : position + 2])]
+    return IRError(f"graph `{graph.name}` is not valid", ("why", why), ("where", "\n           ".join(window)),
+                   fix="this is a bug of the pass that made the graph: please report it with the graph's text")

@@ -1,0 +1,51 @@
+"""retape: eager NumPy code in torch's vocabulary, recorded, differentiated and compiled to fused kernels on the CPU."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from retape import autograd, func
+from retape.compiled import CompiledFunction, compile
+from retape.ir import errors
+from retape.ir.types import DTYPES
+from retape.tracer import Tensor, creation, surface
+from retape.tracer.creation import (
+    Generator,
+    arange,
+    as_tensor,
+    eye,
+    from_numpy,
+    full,
+    full_like,
+    get_default_dtype,
+    linspace,
+    manual_seed,
+    ones,
+    ones_like,
+    rand,
+    rand_like,
+    randint,
+    randn,
+    randn_like,
+    randperm,
+    set_default_dtype,
+    tensor,
+    zeros,
+    zeros_like,
+)
+from retape.tracer.state import enable_grad, internal_folder, is_grad_enabled, no_grad, set_grad_enabled
+
+internal_folder(os.path.dirname(__file__))
+
+bool, uint8, int8, int16, int32, int64, float32, float64, complex64, complex128 = DTYPES
+float, double, int, long = float32, float64, int32, int64
+
+
+def __getattr__(name: str) -> Any:
+    found = surface.function(name)
+    if found is None:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        raise surface.unknown(name)
+    return found

@@ -1,0 +1,135 @@
+"""A graph as a differentiable call: programs for its value and, made when asked for, for its derivatives.
+
+The backward graph is again a graph, so derivatives of any order come from the same class.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from retape.codegen import Program, compile_graph
+from retape.ir import Graph, Node
+from retape.ir.errors import SavedTensorModified
+from retape.ir.passes import backward_graph, differentiate, partition
+from retape.tracer.gradnode import attach_outputs
+from retape.tracer.state import describe, state
+from retape.tracer.tensor import Tensor, wrap
+
+__all__ = ["Derivative", "DifferentiableGraph"]
+
+
+class Derivative:
+    """The forward and backward graphs of `graph` with respect to some of its inputs, and their programs."""
+
+    def __init__(self, graph: Graph, wrt: Sequence[int]) -> None:
+        self.graph = graph
+        self.wrt = tuple(wrt)
+        self.joint = differentiate(graph, [graph.inputs[i] for i in wrt])
+        self.forward, self.backward = partition(self.joint)
+        names = {node.name: i for i, node in enumerate(graph.inputs)}
+        # inputs that are saved as they are, by position among the saved values
+        self.saved_inputs = [(k, names[s.name]) for k, s in enumerate(self.forward.saved) if s.name in names]
+        self.seeds = [i for i, o in enumerate(graph.outputs) if isinstance(o, Node) and o.type.dtype.is_differentiable]
+
+    @cached_property
+    def forward_program(self) -> Program:
+        return compile_graph(self.forward)
+
+    @cached_property
+    def backward_program(self) -> Program:
+        return compile_graph(self.backward)
+
+    @cached_property
+    def whole(self) -> DifferentiableGraph:
+        """The derivative as a function of cotangents and inputs, itself differentiable."""
+        return DifferentiableGraph(backward_graph(self.joint))
+
+
+class DifferentiableGraph:
+    """Calls a graph on tensors; results carry the derivative that the graph's differentiation gives."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self._derivatives: dict[tuple[int, ...], Derivative] = {}
+
+    @cached_property
+    def program(self) -> Program:
+        """Values only."""
+        return compile_graph(self.graph)
+
+    def derivative(self, wrt: tuple[int, ...]) -> Derivative:
+        """The derivative with respect to inputs `wrt`, found once."""
+        found = self._derivatives.get(wrt)
+        if found is None:
+            found = self._derivatives[wrt] = Derivative(self.graph, wrt)
+        return found
+
+    def __call__(
+        self, operands: Sequence[Any], constant: frozenset[int] = frozenset()
+    ) -> tuple[list[Tensor], list[Any]]:
+        """Outputs as tensors, and the guarded values. `operands` are tensors, arrays or floats, one for each input;
+        outputs in `constant` get no history."""
+        arrays = [o._data if isinstance(o, Tensor) else o for o in operands]
+        wrt = tuple(i for i, o in enumerate(operands) if isinstance(o, Tensor) and o._requires_grad) \
+            if state.grad_enabled else ()
+        count = len(self.graph.outputs)
+        if not wrt:
+            values = self.program(arrays)
+            return [wrap(v) for v in values[:count]], values[count:]
+        derivative = self.derivative(wrt)
+        values = derivative.forward_program(arrays)
+        saved_end = count + len(derivative.forward.saved)
+        outputs = [wrap(v) for v in values[:count]]
+        tensors = [operands[i] for i in wrt]
+        pullback = _Pullback(derivative, list(operands), values[count:saved_end])
+        attach_outputs("Compiled", outputs, tensors, pullback, constant)
+        return outputs, values[saved_end:]
+
+
+class _Pullback:
+    """The derivative of one call: cotangents of its outputs to cotangents of the inputs that require grad."""
+
+    def __init__(self, derivative: Derivative, operands: list[Any], saved: list[Any]) -> None:
+        self.derivative = derivative
+        self.operands = operands
+        self.saved = saved
+        self.versions = [(o, o._version[0]) for _, i in derivative.saved_inputs if isinstance(o := operands[i], Tensor)]
+
+    def __call__(self, cotangents: list[Any], on_tensors: bool) -> list[Any]:
+        for tensor, version in self.versions:
+            if tensor._version[0] != version:
+                raise SavedTensorModified(
+                    "an argument of a compiled function was changed in place before backward",
+                    ("changed", describe(tensor._version[1])),
+                    ("why", "its derivative is taken at the values that were there before"),
+                    fix="write `x = x + 1` in place of `x += 1`, or pass `x.clone()`")
+        derivative = self.derivative
+        seeds = [self._seed(i, cotangents[i], on_tensors) for i in derivative.seeds]
+        if on_tensors:
+            found, _ = derivative.whole([*seeds, *self.operands])
+            parts: list[Any] = list(found)
+        else:
+            arrays = [_laid_out(a, n) for a, n in zip(self.saved, derivative.backward.inputs[len(seeds):], strict=True)]
+            parts = list(derivative.backward_program([*seeds, *arrays]))
+        return [part if known else None for part, known in zip(parts, derivative.joint.connected, strict=True)]
+
+    def _seed(self, position: int, cotangent: Any, on_tensors: bool) -> Any:
+        node = self.derivative.graph.outputs[position]
+        assert isinstance(node, Node)
+        if cotangent is None:
+            cotangent = np.zeros(node.type.shape, node.type.dtype.numpy)
+        if not on_tensors:
+            return np.ascontiguousarray(cotangent).reshape(node.type.shape)
+        given = cotangent if isinstance(cotangent, Tensor) else wrap(cotangent)
+        return given if given._data.flags.c_contiguous else given.clone()
+
+
+def _laid_out(array: Any, node: Node) -> Any:
+    """A saved value in the layout that the backward graph expects."""
+    if node.type.strides is None and isinstance(array, np.ndarray) and not array.flags.c_contiguous:
+        return np.ascontiguousarray(array)
+    return array

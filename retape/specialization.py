@@ -1,0 +1,152 @@
+"""One trace of a compiled function: its graph, when it may be used, and its compiled code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from retape.codegen import Kernel
+from retape.ir import Graph, Guard, type_of
+from retape.ir.passes.differentiate import differentiable_inputs
+from retape.tracer.environment import Environment
+from retape.tracer.tensor import Tensor
+from retape.tracer.trace import Recorded
+from retape.tracer.tree import flatten, unflatten
+
+from .differentiable import Derivative, DifferentiableGraph
+
+__all__ = ["Specialization"]
+
+
+class Specialization:
+    """A traced call: look at its graphs, kernels and guards.
+
+    `graph` is what was recorded, `forward` and `backward` the same split for differentiation, `kernels` the generated
+    code of both.
+    """
+
+    def __init__(
+        self, recorded: Recorded, environment: Environment, leaves: list[Any], function: Callable[..., Any]
+    ) -> None:
+        self.function = function
+        self.graph: Graph = recorded.graph
+        self.environment = environment
+        self._code = DifferentiableGraph(recorded.graph)
+        self._sources = recorded.inputs
+        self._captured = [(s, type_of(_array(s)), _array(s).strides, _requires(s))
+                          for s in recorded.inputs if not isinstance(s, int)]
+        self._structure = flatten(recorded.result)[1]
+        self._plan: list[tuple[str, Any]] = []
+        constant = set()
+        count = 0
+        for out in recorded.outputs:
+            if not isinstance(out, Tensor):
+                self._plan.append(("value", out))
+                continue
+            position = next((i for i, leaf in enumerate(leaves) if leaf is out), None)
+            outside = next((s for s, *_ in self._captured if s is out), None)
+            if position is not None:
+                self._plan.append(("leaf", position))
+            elif outside is not None:
+                self._plan.append(("value", outside))
+            else:
+                self._plan.append(("output", count))
+            if not out._requires_grad:
+                constant.add(count)
+            count += 1
+        self._constant = frozenset(constant)
+
+    # ---- running
+
+    def run(self, leaves: list[Any]) -> list[Any] | None:
+        """The result's leaves, or None where this trace doesn't hold for these arguments and surroundings."""
+        if not self.environment.holds():
+            return None
+        for source, kind, strides, requires in self._captured:
+            array = _array(source)
+            if type_of(array) != kind or array.strides != strides or _requires(source) != requires:
+                return None
+        operands = [leaves[s] if isinstance(s, int) else s for s in self._sources]
+        outputs, seen = self._code(operands, self._constant)
+        for guard, found in zip(self.graph.guards, seen, strict=True):
+            if not guard.holds(found):
+                return None
+        return [outputs[v] if kind == "output" else leaves[v] if kind == "leaf" else _copied(v)
+                for kind, v in self._plan]
+
+    def rebuild(self, outputs: list[Any]) -> Any:
+        """The function's result from its leaves."""
+        return unflatten(self._structure, outputs)
+
+    # ---- looking
+
+    @property
+    def guards(self) -> tuple[Guard, ...]:
+        """The values that Python looked at: the trace holds only where it would see them again."""
+        return self.graph.guards
+
+    @cached_property
+    def derivative(self) -> Derivative:
+        """Forward and backward with respect to the inputs that require grad, or all that could, if none does."""
+        wrt = tuple(i for i, s in enumerate(self._sources) if not isinstance(s, int) and _requires(s))
+        marked = tuple(i for i, node in enumerate(self.graph.inputs) if node in self._wanted)
+        return self._code.derivative(tuple(sorted({*wrt, *marked})))
+
+    @property
+    def _wanted(self) -> set[Any]:
+        return set(differentiable_inputs(self.graph))
+
+    @property
+    def forward(self) -> Graph:
+        """The graph that returns the outputs and what backward needs."""
+        return self.derivative.forward
+
+    @property
+    def backward(self) -> Graph:
+        """The graph from cotangents and saved values to gradients."""
+        return self.derivative.backward
+
+    @property
+    def kernels(self) -> list[Kernel]:
+        """The generated kernels of the value, of forward and of backward, each once."""
+        programs = [self._code.program]
+        if differentiable_inputs(self.graph):
+            programs += [self.derivative.forward_program, self.derivative.backward_program]
+        found: dict[str, Kernel] = {}
+        for program in programs:
+            for kernel in program.kernels:
+                found.setdefault(kernel.text, kernel)
+        return list(found.values())
+
+    @property
+    def memory(self) -> dict[str, int]:
+        """Bytes of the workspace, of outputs and of inputs of the program that computes values."""
+        program = self._code.program
+        return {"workspace": program.workspace_bytes,
+                "outputs": sum(o.type.nbytes for o in self.graph.outputs if hasattr(o, "type")),
+                "inputs": sum(node.type.nbytes for node in self.graph.inputs)}
+
+    def explain(self) -> str:
+        """On what this trace depends: types of its inputs, looks at values, and names outside the function."""
+        lines = [f"({', '.join(f'{n.name}: {n.type}' for n in self.graph.inputs)}), {len(self.graph)} operations"]
+        lines += [f"guard: {guard.node.name} == {guard.value}   {guard.note}" for guard in self.guards]
+        lines += [f"depends on: {path.name}" for path in self.environment.paths if not callable(path.expected)]
+        return "\n".join(lines)
+
+    def __repr__(self) -> str:
+        return str(self.graph)
+
+
+def _array(source: Any) -> Any:
+    return source._data if isinstance(source, Tensor) else source
+
+
+def _requires(source: Any) -> bool:
+    return isinstance(source, Tensor) and source._requires_grad
+
+
+def _copied(value: Any) -> Any:
+    return value.copy() if isinstance(value, np.ndarray) else value

@@ -1,0 +1,93 @@
+"""Matrix products as kernels."""
+
+from __future__ import annotations
+
+import itertools
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+from retape.codegen.native import Tape, blas
+
+SHAPES = [
+    (3, 4, 5),
+    (1, 1, 1),
+    (1, 200, 150),
+    (200, 1, 150),
+    (130, 1, 131),
+    (1, 1, 20000),
+    (2, 3, 0),
+    (0, 3, 4),
+    (17, 33, 9),
+]
+DTYPES: dict[str, Any] = {"f64": np.float64, "f32": np.float32}
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("beta", [0.0, 1.0, 0.5])
+def test_products(dtype: str, shape: tuple[int, int, int], beta: float) -> None:
+    m, n, k = shape
+    rng = np.random.default_rng(m + n + k)
+    for ta, tb, batch, pad in itertools.product((False, True), (False, True), (1, 3), (1, 2)):
+        stored_a, stored_b = ((k, m) if ta else (m, k)), ((n, k) if tb else (k, n))
+        a, b, c = (
+            rng.standard_normal((batch, rows, columns + pad)).astype(DTYPES[dtype])
+            for rows, columns in (stored_a, stored_b, (m, n))
+        )
+        inner_a, inner_b, inner_c = a[:, :, : stored_a[1]], b[:, :, : stored_b[1]], c[:, :, :n]
+        expected = 2.0 * np.matmul(inner_a.swapaxes(1, 2) if ta else inner_a, inner_b.swapaxes(1, 2) if tb else inner_b)
+        expected = expected + beta * inner_c
+        if beta == 0.0:
+            inner_c[:] = np.nan  # must not be read
+        margin = c[:, :, n:].copy()
+        address, ints = blas.product(
+            dtype, m, n, k, a.shape[2], b.shape[2], c.shape[2], transpose_a=ta, transpose_b=tb,
+            alpha=2.0, beta=beta, batch_strides=(a[0].size, b[0].size, c[0].size),
+        )  # fmt: skip
+        tape = Tape(np.array([[address, 0, 0, 0, batch]]), 3, np.array(ints))
+        tape.call(np.arange(3), (a, b, c))
+        tolerance = 1e-12 if dtype == "f64" else 1e-4
+        np.testing.assert_allclose(inner_c, expected, rtol=tolerance, atol=tolerance * max(k, 1))
+        assert (c[:, :, n:] == margin).all()
+
+
+def test_one_matrix_for_a_whole_batch() -> None:
+    rng = np.random.default_rng(0)
+    a, b, c = rng.random((4, 5)), rng.random((3, 5, 6)), np.zeros((3, 4, 6))
+    address, ints = blas.product("f64", 4, 6, 5, 5, 6, 6, batch_strides=(0, 30, 24))
+    tape = Tape(np.array([[address, 0, 0, 1, 3]]), 3, np.array(ints))  # only the batches 1 and 2
+    tape.call(np.arange(3), (a, b, c))
+    np.testing.assert_allclose(c[1:], a @ b[1:])
+    assert (c[0] == 0).all()
+
+
+def test_a_large_matrix_by_a_vector_goes_to_gemv() -> None:
+    assert blas.product("f64", 128, 1, 128, 128, 1, 1)[0] != blas.gemm("f64")
+    assert blas.product("f64", 8, 1, 8, 8, 1, 1)[0] == blas.gemm("f64")
+
+
+def test_numbers_that_blas_cannot_hold_are_refused() -> None:
+    with pytest.raises(ValueError, match="lda is 2147483648; BLAS counts in 32 bits"):
+        blas.gemm_ints("f64", 2, 2, 2, 2**31, 2, 2)
+    with pytest.raises(ValueError, match="ldb is 3, but a row has 4 elements"):
+        blas.product("f64", 2, 4, 3, 3, 3, 4)
+    with pytest.raises(ValueError, match="n is -1"):
+        blas.product("f64", 2, -1, 3, 3, 3, 4)
+    with pytest.raises(ValueError, match="no BLAS routine for 'i32'"):
+        blas.gemm("i32")
+
+
+def test_scipy_is_loaded_only_as_far_as_needed() -> None:
+    code = """
+import sys
+from retape.codegen.native import blas
+first = blas.routine("f64")
+assert "scipy.linalg" not in sys.modules
+import scipy.linalg.cython_blas
+assert scipy.linalg.cython_blas is blas._cython_blas()
+scipy.linalg.inv([[2.0]])
+"""
+    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)

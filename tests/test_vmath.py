@@ -1,0 +1,252 @@
+"""Vector math against 160-bit arithmetic, against NumPy at special values, jitted against not, and its machine code."""
+
+from __future__ import annotations
+
+import ctypes
+import platform
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import mpmath as mp
+import numba
+import numpy as np
+import pytest
+import scipy.special
+from numba import types
+
+from retape.codegen import vmath
+from retape.codegen.vmath.value import Value
+
+TYPES = {"f64": np.float64, "f32": np.float32}
+PRECISION = {"f64": (53, -1074), "f32": (24, -149)}
+ARITY = {"pow": 2, "atan2": 2, "hypot": 2}
+CASES = [(name, ty) for name in sorted(vmath.NAMES) for ty in TYPES]
+
+
+def _log_abs_gamma(x: mp.mpf) -> mp.mpf:
+    return mp.log(abs(mp.gamma(x)))
+
+
+EXACT: dict[str, Callable[..., Any]] = {
+    **{name: getattr(mp, name) for name in ("exp", "expm1", "log", "log1p", "log10", "sin", "cos", "tan", "tanh", "erf")},
+    **{name: getattr(mp, name) for name in ("asin", "acos", "atan", "atan2", "sinh", "cosh", "asinh", "acosh", "atanh")},
+    **{name: getattr(mp, name) for name in ("erfc", "hypot", "digamma")},
+    "exp2": lambda x: mp.mpf(2) ** x,
+    "log2": lambda x: mp.log(x, 2),
+    "softplus": lambda x: mp.log1p(mp.exp(x)),
+    "sigmoid": lambda x: 1 / (1 + mp.exp(-x)),
+    "pow": mp.power,
+    "cbrt": lambda x: mp.sign(x) * mp.cbrt(abs(x)),
+    "lgamma": _log_abs_gamma,
+}
+
+REFERENCE: dict[str, Callable[..., Any]] = {
+    **{name: getattr(np, name) for name in ("exp", "exp2", "expm1", "log", "log1p", "log2", "log10", "sin", "cos", "tan")},
+    **{name: getattr(np, name) for name in ("sinh", "cosh", "tanh", "arcsinh", "arccosh", "arctanh", "cbrt", "hypot")},
+    **{name: getattr(scipy.special, name) for name in ("erf", "erfc", "digamma")},
+    "asin": np.arcsin,
+    "acos": np.arccos,
+    "atan": np.arctan,
+    "atan2": np.arctan2,
+    "asinh": np.arcsinh,
+    "acosh": np.arccosh,
+    "atanh": np.arctanh,
+    "pow": np.power,
+    "lgamma": scipy.special.gammaln,
+    "sigmoid": scipy.special.expit,
+    "softplus": lambda x: np.logaddexp(0.0, x),
+}
+
+# Where the function is interesting: sampled uniformly, beside numbers of every magnitude and sign.
+DENSE: dict[str, list[tuple[float, float]]] = {
+    "exp": [(-1, 1), (-110, 90), (-746, 710)],
+    "exp2": [(-1, 1), (-150, 128), (-1075, 1024)],
+    "expm1": [(-0.5, 0.5), (-3, 3), (-50, 50)],
+    "log": [(0.5, 2), (0, 20)],
+    "log2": [(0.5, 2), (0, 20)],
+    "log10": [(0.5, 2), (0, 20)],
+    "log1p": [(-0.5, 0.5), (-1, 3)],
+    "softplus": [(-3, 3), (-110, 90), (-745, 745)],
+    "tanh": [(-0.6, 0.6), (-20, 20)],
+    "sigmoid": [(-1, 1), (-90, 90), (-745, 745)],
+    "sin": [(-4, 4), (-1e3, 1e3), (-2e6, 2e6)],
+    "cos": [(-4, 4), (-1e3, 1e3), (-2e6, 2e6)],
+    "tan": [(-4, 4), (-1e3, 1e3), (-2e6, 2e6)],
+    "erf": [(-1, 1), (-6, 6)],
+}
+# Arguments known to be hard: closest to multiples of pi/2, at the seams of the methods, at the ends of the range.
+HARD: dict[str, list[float]] = {
+    "sin": [6381956970095103.0 * 2.0**797, np.pi, 2 * np.pi, 355.0, 1.5e6, 1500000.0000000002, 16367173.0 * 2.0**72],
+    "cos": [6381956970095103.0 * 2.0**797, np.pi / 2, 11.0, 1.5e6, 1500000.0000000002, 16367173.0 * 2.0**72],
+    "tan": [6381956970095103.0 * 2.0**797, np.pi / 2, np.pi / 4, 11.0, 1.5e6, 16367173.0 * 2.0**72],
+    "exp": [709.782712893384, 709.7827128933841, -745.1332191019411, -745.1332191019412, -708.4, 88.72284, -103.97208],
+    "log": [np.sqrt(0.5), np.sqrt(2), 1 - 2.0**-53, 1 + 2.0**-52],
+    "log1p": [np.sqrt(0.5) - 1, np.sqrt(2) - 1, -1 + 2.0**-53],
+    "tanh": [0.55, 20.0, 9.5],
+    "erf": [0.85, 5.95, 4.0],
+}
+SPECIAL = [0.0, -0.0, 1.0, -1.0, 0.5, -0.5, 2.0, -2.0, 3.0, -3.0, np.inf, -np.inf, np.nan, 5e-324, -5e-324, 1e-310]
+SPECIAL += [1e-45, -1e-45, 2.0**-1022, 2.0**-126, 1.7976931348623157e308, -1.7976931348623157e308, 3.4028234663852886e38]
+BINARY_SPECIAL = [*SPECIAL, 1.5, -1.5, 2.0**53, -(2.0**53) - 2, 2.0**52 + 1, 1e300, -1e300]
+
+
+def _arguments(name: str, ty: str, count: int) -> list[Any]:
+    """Random, dense and hard arguments, one array for each parameter."""
+    random, scalar = np.random.default_rng(sum(map(ord, name + ty))), TYPES[ty]
+    low, high = (-1074, 1025) if ty == "f64" else (-149, 129)
+    arity = ARITY.get(name, 1)
+    columns = []
+    for position in range(arity):
+        wide = np.ldexp(random.uniform(0.5, 1, count), random.integers(low, high, count))
+        dense = [random.uniform(*r, count) for r in DENSE.get(name, [(-2, 2), (-100, 100)])]
+        hard = np.array(HARD.get(name, []) if arity == 1 else [])
+        near = np.concatenate([hard * (1 + k * 2.0 ** -PRECISION[ty][0]) for k in (-2, 0, 2)])
+        if arity == 2:
+            dense = [random.permutation(np.concatenate(dense))]
+        with np.errstate(over="ignore"):
+            columns.append(np.concatenate([wide * random.choice([-1, 1], count), *dense, near, -near]).astype(scalar))
+        if name == "pow" and position == 1:
+            # Exponents for which the power is in the range of the type.
+            with np.errstate(all="ignore"):
+                span = random.uniform(-1, 1, columns[0].size) * (744 if ty == "f64" else 103)
+                fitting = (span / np.log(np.abs(columns[0].astype(np.float64)))).astype(scalar)
+            use = random.random(fitting.size) < 0.7
+            columns[1] = np.where(use & np.isfinite(fitting), fitting, columns[1])
+            columns[0] = np.where(use, np.abs(columns[0]), columns[0])
+    return columns
+
+
+@cache
+def _kernel(name: str, ty: str, contract: bool = True) -> Any:
+    """A compiled loop over arrays of the argument(s), into the last array."""
+    lines = ["def kernel(p0, p1, p2, hi):", "    for i0 in range(hi):", "        v0 = p0[i0]"]
+    if ARITY.get(name, 1) == 2:
+        lines += ["        v1 = p1[i0]", f"        v2 = vm_{name}_{ty}(v0, v1)"]
+    else:
+        lines += [f"        v2 = vm_{name}_{ty}(v0)"]
+    source = vmath.expand("\n".join([*lines, "        p2[i0] = v2"]))
+    names = vmath.namespace(jit=True)
+    exec(source, names)
+    pointer = types.CPointer({"f64": types.float64, "f32": types.float32}[ty])
+    signature = types.void(pointer, pointer, pointer, types.intp)
+    return numba.cfunc(signature, error_model="numpy", fastmath={"contract"} if contract else False)(names["kernel"])
+
+
+def _run(name: str, ty: str, columns: list[Any], contract: bool = True) -> Any:
+    """Apply the compiled function."""
+    result = np.empty_like(columns[0])
+    pointer = ctypes.POINTER(np.ctypeslib.as_ctypes_type(result.dtype))
+    arguments = [a.ctypes.data_as(pointer) for a in (columns[0], columns[-1], result)]
+    _kernel(name, ty, contract).ctypes(*arguments, result.size)
+    return result
+
+
+def _exact(name: str, arguments: tuple[float, ...]) -> mp.mpf | None:
+    """The true value, None where the function has no real one."""
+    try:
+        value = EXACT[name](*(mp.mpf(a) for a in arguments))
+    except (ValueError, ZeroDivisionError):
+        return None
+    return None if isinstance(value, mp.mpc) or mp.isnan(value) else value
+
+
+def _ulps(got: float, true: mp.mpf, ty: str) -> float:
+    """|got - true| in units in the last place of the true value."""
+    bits, least = PRECISION[ty]
+    if mp.isinf(true) or true == 0:
+        return 0.0 if got == true else np.inf
+    unit = mp.ldexp(1, max(mp.frexp(true)[1] - bits, least))
+    if np.isinf(got):
+        # Infinity is the right result from half a unit beyond the largest number on.
+        largest = mp.mpf(float(np.finfo(TYPES[ty]).max))
+        return 0.0 if np.sign(got) * true >= largest + unit / 2 else np.inf
+    return float(abs(mp.mpf(got) - true) / unit)
+
+
+@pytest.mark.parametrize(("name", "ty"), CASES)
+def test_error_in_ulps(name: str, ty: str) -> None:
+    columns = _arguments(name, ty, 300)
+    got = _run(name, ty, columns)
+    worst, where = 0.0, None
+    with mp.workprec(160):
+        for *arguments, value in zip(*(c.tolist() for c in columns), got.tolist(), strict=True):
+            if not np.all(np.isfinite(arguments)):
+                continue
+            true = _exact(name, tuple(arguments))
+            if true is None:
+                assert np.isnan(value), (arguments, value)
+                continue
+            error = _ulps(value, true, ty)
+            if not error <= worst:
+                worst, where = error, arguments
+    assert worst <= vmath.ULP[name], (worst, where)
+
+
+@pytest.mark.parametrize(("name", "ty"), CASES)
+def test_special_values_are_those_of_numpy(name: str, ty: str) -> None:
+    with np.errstate(all="ignore"):
+        values = np.array(BINARY_SPECIAL if name in ARITY else SPECIAL).astype(TYPES[ty])
+        columns = [a.ravel().copy() for a in np.meshgrid(values, values)] if name in ARITY else [values]
+        reference = REFERENCE[name]
+        true = reference(*(c.astype(np.longdouble if name in ARITY else np.float64) for c in columns)).astype(TYPES[ty])
+    got = _run(name, ty, columns)
+    special = ~np.isfinite(true) | (true == 0)
+    assert np.array_equal(got[special], true[special], equal_nan=True)
+    assert np.array_equal(np.signbit(got)[~np.isnan(true)], np.signbit(true)[~np.isnan(true)])
+    with np.errstate(invalid="ignore", over="ignore"):
+        unit = np.spacing(np.abs(true[~special]))
+        assert np.all(np.abs(got[~special].astype(np.longdouble) - true[~special]) <= 3 * unit)
+
+
+@pytest.mark.parametrize(("name", "ty"), CASES)
+def test_unjitted_equals_jitted_without_contraction(name: str, ty: str) -> None:
+    columns = [np.concatenate([c[:40], c[-60:]]) for c in _arguments(name, ty, 300)]
+    with np.errstate(over="ignore"):
+        columns = [np.concatenate([c, np.array(SPECIAL).astype(c.dtype)]) for c in columns]
+    function: Any = vmath.namespace(jit=False)[f"vm_{name}_{ty}"]
+    plain = [function(*arguments) for arguments in zip(*columns, strict=True)]
+    assert all(type(v) is TYPES[ty] for v in plain)
+    assert np.array_equal(np.array(plain), _run(name, ty, columns, contract=False), equal_nan=True)
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="reads x86-64 assembly")
+@pytest.mark.parametrize(("name", "ty"), CASES)
+def test_loop_is_vectorised(name: str, ty: str) -> None:
+    assembly = _kernel(name, ty)._library.get_asm_str()
+    packed = re.compile(r"\tv?(?:f[n]?m(?:add|sub)\d*|mul|add|sub)p[sd]\t")
+    # The innermost loop is the block with most packed arithmetic; its jump back leads to its own label.
+    blocks = re.split(r"\n(?=\.LBB\w+:)", assembly)
+    loop = max(blocks, key=lambda block: len(packed.findall(block)))
+    assert len(packed.findall(loop)) >= 8, "no packed arithmetic"
+    assert re.search(r"\tj\w+\t" + re.escape(loop.split(":")[0].strip()), loop), "not a loop"
+    calls = len(re.findall(r"\tcall", loop))
+    assert calls == (1 if name in ("sin", "cos", "tan") else 0), "calls a scalar function"
+
+
+def test_names_and_bounds() -> None:
+    for jit in (True, False):
+        names = vmath.namespace(jit)
+        assert set(names) == {f"vm_{name}_{ty}" for name in vmath.NAMES for ty in TYPES}
+    assert set(vmath.ULP) == vmath.NAMES
+    assert set(EXACT) >= vmath.NAMES
+    assert set(REFERENCE) >= vmath.NAMES
+
+
+def test_import_needs_no_numba() -> None:
+    code = "import sys, retape.codegen.vmath as v; v.namespace(jit=False)['vm_exp_f64'](1.0); assert 'numba' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_operands_of_two_types_are_refused() -> None:
+    from llvmlite import ir
+
+    builder = ir.IRBuilder()
+    one, other = (Value(builder, t(1.0)) for t in (ir.DoubleType(), ir.FloatType()))
+    with pytest.raises(TypeError, match="operands of types double and float"):
+        one + other
+    with pytest.raises(TypeError, match="not defined for double"):
+        one & one

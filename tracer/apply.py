@@ -1,0 +1,208 @@
+"""The one door: every operation on tensors passes `apply`, which computes it at once and records it."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import numpy as np
+
+from retape.ir import CATALOGUE, Op, dtype_of, promote
+from retape.ir.errors import DtypeNotDifferentiable, EscapedTensor, RetapeError, UnsupportedOp
+from retape.ir.types import TensorType, type_of, weak_type
+
+from .gradnode import GradNode
+from .state import describe, site, state
+from .tensor import ScalarTensor, Tensor, wrap
+
+E = TypeVar("E", bound=RetapeError)
+
+_ndarray = np.ndarray
+CAST = CATALOGUE["cast"]
+_SCALARS = (float, int, bool, complex)
+
+
+def apply(op: Op, operands: tuple[Any, ...], attrs: tuple[Any, ...] = ()) -> Tensor:
+    """Carry out `op` on tensors, arrays and Python numbers.
+
+    Returns a tensor that remembers how it was made where a gradient may flow. Raises the located errors of the op.
+    """
+    arrays: list[Any] = []
+    requires = False
+    dtype = None
+    plain = True
+    for operand in operands:
+        kind = operand.__class__
+        if kind is Tensor:
+            array = operand._data
+            arrays.append(array)
+            if operand._requires_grad:
+                requires = True
+            if dtype is None:
+                dtype = array.dtype
+            elif array.dtype is not dtype:
+                plain = False
+            if operand._base is not None or operand._traced is not None:
+                _check_state(operand)
+        elif kind is float or kind is int:
+            arrays.append(operand)
+        else:
+            return _apply_slowly(op, operands, attrs)
+    if op.promotion != "none" and (not plain or dtype is None or dtype.kind != "f"):
+        return _apply_slowly(op, operands, attrs)
+    return _carry_out(op, operands, arrays, attrs, requires)
+
+
+def _carry_out(op: Op, operands: tuple[Any, ...], arrays: list[Any], attrs: tuple[Any, ...], requires: bool) -> Tensor:
+    try:
+        result = op.eager(*arrays, *attrs)
+    except RetapeError as error:
+        raise located(error)
+    except (ValueError, TypeError, IndexError) as error:
+        raise _explained(op, arrays, attrs, error) from None
+    if result.__class__ is not _ndarray:
+        result = np.asarray(result)
+    out = wrap(result)
+    recorded = requires and state.grad_enabled and op.differentiable and result.dtype.kind in "fc"
+    if state.tracer is not None:
+        state.tracer.record(op, operands, attrs, out, requires and not recorded)
+    if recorded:
+        out._requires_grad = True
+        out._grad_fn = GradNode.record(op, operands, arrays, attrs, out)
+    if op.kind == "view":
+        _mark_view(out, operands[0])
+    return out
+
+
+def _mark_view(out: Tensor, source: Any) -> None:
+    """A view shares its source's version counter where it shares its memory."""
+    data = source._data
+    if out._data.base is not None and (out._data.base is data or out._data.base is data.base or out._data is data):
+        out._version = source._version
+        out._base = (source, source._version[0])
+
+
+def located(error: E) -> E:
+    """The error with the user's line among its facts."""
+    if not any(label == "where" for label, _ in error.facts):
+        error.facts = (("where", describe(site())), *error.facts)
+    return error
+
+
+def _explained(op: Op, arrays: list[Any], attrs: tuple[Any, ...], error: Exception) -> Exception:
+    """What the op's type rule says of operands that NumPy refused; NumPy's own error where the rule finds nothing."""
+    try:
+        op.infer(*(type_of(a) if isinstance(a, _ndarray) else a for a in arrays), *attrs)
+    except RetapeError as known:
+        return located(known)
+    return error
+
+
+def _check_state(operand: Tensor) -> None:
+    """Refuse tensors whose history no longer tells how their present values came about."""
+    traced = operand._traced
+    if traced is not None and traced[0].finished:
+        raise located(EscapedTensor(
+            "a tensor made while a compiled function was traced was kept outside it", ("made", traced[1].note),
+            ("why", "the compiled function doesn't make it again, so its values would be stale"),
+            fix="return the tensor from the function instead"))
+    base = operand._base
+    stale = traced is not None and operand._version[0] != traced[2]
+    if stale or (base is not None and operand._requires_grad and operand._version[0] != base[1]):
+        raise located(UnsupportedOp(
+            "a view was used after its memory had been written in place",
+            ("changed", describe(operand._version[1])),
+            ("why", "the record of how the view was made doesn't include the write"),
+            fix="take the view again after the write, or write `x = x + 1` in place of `x += 1`"))
+
+
+# ---- operands of other kinds, and promotion
+
+
+def as_operand(value: Any) -> Any:
+    """A tensor or a Python number for anything that may stand in an operation. Raises `UnsupportedOp`."""
+    if isinstance(value, (Tensor, *_SCALARS)) and not isinstance(value, np.generic):
+        return value
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray):
+        return array_operand(value)
+    raise located(UnsupportedOp(f"`{type(value).__name__}` is no operand",
+                                ("why", "operations take tensors, NumPy arrays and Python numbers"),
+                                fix="make a tensor of it with `rt.tensor(...)`"))
+
+
+def array_operand(array: np.ndarray[Any, Any]) -> Tensor:
+    """A tensor over an array's memory; in a trace, the input that the array stands for."""
+    try:
+        dtype_of(array.dtype)
+    except TypeError as error:
+        raise located(UnsupportedOp(f"an array of {array.dtype} can't be recorded", ("why", str(error)),
+                                    fix="convert it with `.astype`")) from None
+    out = wrap(array)
+    if state.tracer is not None:
+        state.tracer.adopt_array(array, out)
+    return out
+
+
+def _apply_slowly(op: Op, operands: tuple[Any, ...], attrs: tuple[Any, ...]) -> Tensor:
+    operands = tuple(map(as_operand, operands))
+    for operand in operands:
+        if isinstance(operand, Tensor) and (operand._base is not None or operand._traced is not None):
+            _check_state(operand)
+    tensors = [operand for operand in operands if isinstance(operand, Tensor)]
+    if tensors and all(isinstance(t, ScalarTensor) for t in tensors) and op.kind == "pointwise":
+        return _on_scalars(op, operands, attrs)
+    operands = _promoted(op, operands)
+    arrays = [operand._data if isinstance(operand, Tensor) else operand for operand in operands]
+    requires = any(isinstance(operand, Tensor) and operand._requires_grad for operand in operands)
+    return _carry_out(op, operands, arrays, attrs, requires)
+
+
+def _on_scalars(op: Op, operands: tuple[Any, ...], attrs: tuple[Any, ...]) -> Tensor:
+    """Python numbers that became inputs stay Python numbers: double precision, and weak in promotion."""
+    out = _carry_out(op, operands, [o._data if isinstance(o, Tensor) else o for o in operands], attrs, False)
+    return out if out._data.dtype.kind == "b" or op is CAST else ScalarTensor.of(out)
+
+
+def _promoted(op: Op, operands: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The operands brought to the element type in which torch would compute."""
+    if op.promotion == "none":
+        return operands
+    first = 1 if op.promotion == "where" else 0
+    values = operands[first:]
+    if op.promotion == "first":
+        dtype = dtype_of(operands[0]._data.dtype)
+    else:
+        dtype = promote(tuple(_type(v) if isinstance(v, Tensor) else v for v in values))
+        if op.promotion == "float" and not dtype.is_differentiable:
+            dtype = dtype_of("float32")
+    converted = tuple(_converted(v, dtype) for v in values)
+    if not any(isinstance(v, Tensor) for v in operands[:first] + converted) or (
+        first and not any(isinstance(v, Tensor) for v in converted)
+    ):
+        from .creation import full
+
+        converted = tuple(full((), v, dtype=dtype) for v in converted)
+    return operands[:first] + converted
+
+
+def _type(tensor: Tensor) -> TensorType:
+    return weak_type(float) if isinstance(tensor, ScalarTensor) else type_of(tensor._data)
+
+
+def _converted(value: Any, dtype: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value if value._data.dtype == dtype.numpy else apply(CAST, (value,), (dtype,))
+    # a literal takes part in the common element type: 2 becomes 2.0 beside floats
+    return value
+
+
+def require_differentiable(tensor: Tensor) -> None:
+    """Raises `DtypeNotDifferentiable` for integer and bool tensors."""
+    if tensor._data.dtype.kind not in "fc":
+        raise located(DtypeNotDifferentiable(
+            f"{dtype_of(tensor._data.dtype).name} tensors can't require grad",
+            ("why", "only floating-point and complex values vary continuously"),
+            fix="convert the tensor first, as in `x.to(rt.float64)`"))
+
+

@@ -1,0 +1,203 @@
+"""Making tensors: from data, filled, by counting, and at random."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from retape.ir import CATALOGUE, Array, DType, TensorType, dtype_of
+from retape.ir.errors import UnsupportedOp
+
+from .apply import apply, array_operand, located, require_differentiable
+from .state import state
+from .tensor import Tensor, wrap
+
+_default = [dtype_of("float32")]
+
+
+def set_default_dtype(dtype: Any) -> None:
+    """The element type of tensors made from Python floats. Raises `TypeError` where it is no float type."""
+    found = dtype_of(dtype)
+    if not found.is_floating_point:
+        raise TypeError(f"only floating-point types can be the default, not {found.name}")
+    _default[0] = found
+
+
+def get_default_dtype() -> DType:
+    """The element type of tensors made from Python floats; float32 unless changed."""
+    return _default[0]
+
+
+def _finished(out: Tensor, requires_grad: bool) -> Tensor:
+    if requires_grad:
+        require_differentiable(out)
+        out._requires_grad = True
+    return out
+
+
+def tensor(data: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+    """A new tensor with a copy of `data`: nested lists, numbers, an array or a tensor.
+
+    Python floats give the default dtype (float32), integers int64; arrays keep theirs.
+    """
+    if isinstance(data, Tensor):
+        out = data.detach().clone()
+        return _finished(out if dtype is None else out.to(dtype), requires_grad)
+    if isinstance(data, (np.ndarray, np.generic)):
+        if state.tracer is not None:
+            copied = array_operand(np.asarray(data)).clone()
+            return _finished(copied if dtype is None else copied.to(dtype), requires_grad)
+        array = np.array(data, dtype=None if dtype is None else dtype_of(dtype).numpy)
+    else:
+        array = np.array(data)
+        if array.dtype.kind == "f" and dtype is None:
+            dtype = _default[0]
+        array = array.astype(dtype_of(dtype or array.dtype).numpy, copy=False)
+    out = wrap(array)
+    if state.tracer is not None:
+        literal = Array(array, TensorType(dtype_of(array.dtype), array.shape))
+        state.tracer.record(CATALOGUE["constant"], (), (literal,), out, False)
+    return _finished(out, requires_grad)
+
+
+def from_numpy(array: np.ndarray[Any, Any], requires_grad: bool = False) -> Tensor:
+    """A tensor that shares the array's memory."""
+    return _finished(array_operand(array), requires_grad)
+
+
+def as_tensor(data: Any, dtype: Any = None) -> Tensor:
+    """`data` itself where it is a tensor (of that dtype), else a tensor over or with its values."""
+    out = data if isinstance(data, Tensor) else array_operand(data) if isinstance(data, np.ndarray) else tensor(data)
+    return out if dtype is None else out.to(dtype)
+
+
+def _shape(size: tuple[Any, ...]) -> tuple[int, ...]:
+    given = size[0] if len(size) == 1 and isinstance(size[0], (tuple, list)) else size
+    return tuple(int(extent) for extent in given)
+
+
+def full(
+    size: Sequence[int], fill_value: Any, *, dtype: Any = None, requires_grad: bool = False
+) -> Tensor:
+    """A tensor of shape `size` with `fill_value` everywhere (a number, or a one-element tensor)."""
+    if isinstance(fill_value, Tensor):
+        value = fill_value if dtype is None else fill_value.to(dtype)
+        return apply(CATALOGUE["expand"], (value.reshape(()),), (_shape((size,)),)).clone()
+    kind = _default[0] if dtype is None and isinstance(fill_value, float) else dtype_of(dtype or type(fill_value))
+    return _finished(apply(CATALOGUE["full"], (), (_shape((size,)), fill_value, kind)), requires_grad)
+
+
+def zeros(*size: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+    """Zeros of a shape, given as `zeros(2, 3)` or `zeros((2, 3))`."""
+    return full(_shape(size), 0, dtype=dtype or _default[0], requires_grad=requires_grad)
+
+
+def ones(*size: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+    """Ones of a shape, given as `ones(2, 3)` or `ones((2, 3))`."""
+    return full(_shape(size), 1, dtype=dtype or _default[0], requires_grad=requires_grad)
+
+
+def zeros_like(input: Tensor, *, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+    """Zeros of another tensor's shape and dtype."""
+    return full(input.shape, 0, dtype=dtype or input.dtype, requires_grad=requires_grad)
+
+
+def ones_like(input: Tensor, *, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+    """Ones of another tensor's shape and dtype."""
+    return full(input.shape, 1, dtype=dtype or input.dtype, requires_grad=requires_grad)
+
+
+def full_like(input: Tensor, fill_value: Any, *, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+    """One value in another tensor's shape and dtype."""
+    return full(input.shape, fill_value, dtype=dtype or input.dtype, requires_grad=requires_grad)
+
+
+def eye(n: int, m: int | None = None, *, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+    """The identity matrix, n x m."""
+    rows, columns = arange(n).reshape(n, 1), arange(m or n)
+    return _finished((rows == columns).to(dtype or _default[0]), requires_grad)
+
+
+def arange(start: Any, end: Any = None, step: Any = 1, *, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+    """`start`, `start + step`, ... below `end`; integers unless a bound is a float."""
+    start, end = (0, start) if end is None else (start, end)
+    start, end, step = (v.item() if isinstance(v, Tensor) else v for v in (start, end, step))
+    fractional = any(isinstance(v, float) for v in (start, end, step))
+    kind = dtype_of(dtype) if dtype is not None else _default[0] if fractional else dtype_of("int64")
+    return _finished(apply(CATALOGUE["arange"], (), (start, end, step, kind)), requires_grad)
+
+
+def linspace(start: float, end: float, steps: int, *, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+    """`steps` values from `start` to `end`, both included."""
+    kind = dtype_of(dtype or _default[0])
+    if steps == 1:
+        return full((1,), start, dtype=kind, requires_grad=requires_grad)
+    count = arange(0, steps, dtype=kind)
+    return _finished(count * ((end - start) / (steps - 1)) + start, requires_grad)
+
+
+# ---- random numbers
+
+
+class Generator:
+    """A source of random numbers that can be seeded."""
+
+    def __init__(self, seed: int | None = None) -> None:
+        self.state = np.random.default_rng(seed)
+
+    def manual_seed(self, seed: int) -> Generator:
+        self.state = np.random.default_rng(seed)
+        return self
+
+
+default_generator = Generator()
+
+
+def manual_seed(seed: int) -> Generator:
+    """Seed the default generator."""
+    return default_generator.manual_seed(seed)
+
+
+def _random(name: str, draw: Any, generator: Generator | None, dtype: Any, requires_grad: bool) -> Tensor:
+    if state.tracer is not None:
+        raise located(UnsupportedOp(f"`{name}` can't be compiled", ("why", "this version doesn't record random draws"),
+                                    fix="draw outside the compiled function and pass the result in"))
+    return _finished(wrap(draw((generator or default_generator).state, dtype_of(dtype or _default[0]).numpy)),
+                     requires_grad)
+
+
+def randn(*size: Any, dtype: Any = None, requires_grad: bool = False, generator: Generator | None = None) -> Tensor:
+    """Standard normal numbers."""
+    return _random("randn", lambda rng, kind: np.asarray(rng.standard_normal(_shape(size))).astype(kind), generator,
+                   dtype, requires_grad)
+
+
+def rand(*size: Any, dtype: Any = None, requires_grad: bool = False, generator: Generator | None = None) -> Tensor:
+    """Uniform numbers from [0, 1)."""
+    return _random("rand", lambda rng, kind: np.asarray(rng.random(_shape(size), dtype=kind)), generator, dtype,
+                   requires_grad)
+
+
+def randint(low: int, high: int | None = None, size: Any = (), *, dtype: Any = "int64",
+            generator: Generator | None = None) -> Tensor:
+    """Uniform integers from [low, high), or [0, low)."""
+    bounds = (0, low) if high is None else (low, high)
+    return _random("randint", lambda rng, kind: np.asarray(rng.integers(*bounds, size=_shape((size,)))).astype(kind),
+                   generator, dtype, False)
+
+
+def randperm(n: int, *, generator: Generator | None = None) -> Tensor:
+    """The integers below `n` in random order."""
+    return _random("randperm", lambda rng, kind: rng.permutation(n), generator, "int64", False)
+
+
+def randn_like(input: Tensor, *, dtype: Any = None) -> Tensor:
+    """Standard normal numbers of another tensor's shape and dtype."""
+    return randn(*input.shape, dtype=dtype or input.dtype)
+
+
+def rand_like(input: Tensor, *, dtype: Any = None) -> Tensor:
+    """Uniform numbers of another tensor's shape and dtype."""
+    return rand(*input.shape, dtype=dtype or input.dtype)

@@ -1,0 +1,76 @@
+"""`gradcheck` and `gradgradcheck`: recorded derivatives against central differences."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from .engine import grad
+from .tensor import Tensor, wrap
+from .tree import flatten
+
+
+def _outputs(function: Callable[..., Any], inputs: Sequence[Any]) -> list[Tensor]:
+    return [o for o in flatten(function(*inputs))[0] if isinstance(o, Tensor) and o.dtype.is_floating_point]
+
+
+def _directional(function: Callable[..., Any], inputs: Sequence[Any], position: int, direction: Any, eps: float) \
+        -> list[Any]:
+    """Central difference of every output along `direction` in one input."""
+    values = []
+    for sign in (1.0, -1.0):
+        moved = list(inputs)
+        moved[position] = wrap(inputs[position]._data + sign * eps * direction)
+        moved[position]._requires_grad = True
+        values.append([o._data.copy() for o in _outputs(function, moved)])
+    return [(high - low) / (2 * eps) for high, low in zip(*values, strict=True)]
+
+
+def gradcheck(
+    func: Callable[..., Any], inputs: Tensor | Sequence[Any], *, eps: float = 1e-6, atol: float = 1e-5,
+    rtol: float = 1e-3, raise_exception: bool = True, seed: int = 0, directions: int = 2,
+) -> bool:
+    """Whether the gradients of `func` at `inputs` (float64 leaves that require grad) agree with differences.
+
+    Each output is contracted with a random cotangent and each input moved along random directions; the two numbers
+    must agree within `atol + rtol * |difference|`. Raises `AssertionError` naming the input, unless told not to.
+    """
+    given = (inputs,) if isinstance(inputs, Tensor) else tuple(inputs)
+    rng = np.random.default_rng(seed)
+    outputs = _outputs(func, given)
+    wanted = [(i, x) for i, x in enumerate(given) if isinstance(x, Tensor) and x.requires_grad]
+    for number, output in enumerate(outputs):
+        if not output.requires_grad:
+            continue
+        cotangent = rng.standard_normal(output.shape).astype(output._data.dtype)
+        found = grad(output, [x for _, x in wanted], wrap(np.asarray(cotangent)), retain_graph=True, allow_unused=True)
+        for (position, x), gradient in zip(wanted, found, strict=True):
+            exact = np.zeros(x.shape) if gradient is None else gradient._data
+            for _ in range(directions):
+                direction = np.asarray(rng.standard_normal(x.shape))
+                measured = float((_directional(func, given, position, direction, eps)[number] * cotangent).sum())
+                stated = float((exact * direction).sum())
+                if not abs(measured - stated) <= atol + rtol * abs(measured):
+                    if raise_exception:
+                        raise AssertionError(f"gradcheck: output {number}, input {position}: the recorded derivative "
+                                             f"is {stated!r}, differences give {measured!r}")
+                    return False
+    return True
+
+
+def gradgradcheck(func: Callable[..., Any], inputs: Tensor | Sequence[Any], *, seed: int = 0, **options: Any) -> bool:
+    """`gradcheck` of the gradient of `func`: its derivatives of second order."""
+    given = (inputs,) if isinstance(inputs, Tensor) else tuple(inputs)
+    rng = np.random.default_rng(seed + 1)
+    cotangents = [wrap(np.asarray(rng.standard_normal(o.shape))) for o in _outputs(func, given)]
+
+    def first_order(*arguments: Any) -> list[Tensor]:
+        outputs = _outputs(func, arguments)
+        pairs = [(o, c) for o, c in zip(outputs, cotangents, strict=True) if o.requires_grad]
+        wanted = [x for x in arguments if isinstance(x, Tensor) and x.requires_grad]
+        found = grad([o for o, _ in pairs], wanted, [c for _, c in pairs], create_graph=True, allow_unused=True)
+        return [g for g in found if g is not None]
+
+    return gradcheck(first_order, given, seed=seed, **options)

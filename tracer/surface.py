@@ -1,0 +1,180 @@
+"""The public vocabulary, derived: functions and methods from the op catalogue and from the compositions.
+
+`functions()` gives every `rt.<name>`; `attach()` puts operators and methods on `Tensor`. Names are torch's, and NumPy's
+`axis`/`keepdims` are accepted beside `dim`/`keepdim`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from retape.ir import CATALOGUE, Op
+from retape.ir.errors import UnknownName
+from retape.ir.shapes import canonical_axes
+
+from . import inplace, numeric, shaping
+from .apply import apply, located
+from .indexing import getitem
+from .tensor import Tensor
+from .vocabulary import COMPOSED, METHODS
+
+Function = Callable[..., Any]
+_UNSET: Any = object()
+
+OPERATORS = {
+    "__add__": "add", "__sub__": "sub", "__mul__": "mul", "__truediv__": "div", "__pow__": "pow",
+    "__floordiv__": "floor_divide", "__mod__": "remainder", "__matmul__": "matmul", "__eq__": "eq", "__ne__": "ne",
+    "__lt__": "lt", "__le__": "le", "__gt__": "gt", "__ge__": "ge", "__and__": "logical_and", "__or__": "logical_or",
+}
+UNARY = {"__neg__": "neg", "__abs__": "abs", "__invert__": "logical_not"}
+ALIASES = {
+    "negative": "neg", "absolute": "abs", "multiply": "mul", "subtract": "sub", "divide": "div", "true_divide": "div",
+    "greater": "gt", "greater_equal": "ge", "less": "lt", "less_equal": "le", "not_equal": "ne", "concat": "cat",
+    "concatenate": "cat", "swapaxes": "transpose",
+}
+CASTS = {"float": "float32", "double": "float64", "int": "int32", "long": "int64", "bool": "bool"}
+
+
+def _unary(op: Op) -> Function:
+    def function(input: Any) -> Tensor:
+        return apply(op, (input,))
+
+    return function
+
+
+def _binary(op: Op) -> Function:
+    def function(input: Any, other: Any) -> Tensor:
+        return apply(op, (input, other))
+
+    return function
+
+
+def _ternary(op: Op) -> Function:
+    def function(condition: Any, input: Any, other: Any) -> Tensor:
+        return apply(op, (condition, input, other))
+
+    return function
+
+
+def _reduction(op: Op) -> Function:
+    single = op.name in ("argmax", "argmin")
+
+    def function(
+        input: Any, dim: Any = None, keepdim: bool = False, *, axis: Any = None, keepdims: bool | None = None,
+        dtype: Any = None,
+    ) -> Tensor:
+        dim = axis if dim is None else dim
+        if single and dim is not None and not isinstance(dim, int):
+            raise TypeError(f"{op.name}() takes one dim or none")
+        if dtype is not None:
+            input = numeric.to(input, dtype)
+        shape = input.shape if isinstance(input, (Tensor, np.ndarray)) else ()
+        try:
+            axes = canonical_axes(dim, shape)
+        except IndexError as error:
+            raise located(error) from None  # type: ignore[arg-type]
+        return apply(op, (input,), (axes, keepdim if keepdims is None else keepdims))
+
+    return function
+
+
+def derived(op: Op) -> Function:
+    """The public function of a catalogue entry: positional operands, and dims where it reduces."""
+    if op.kind == "reduction":
+        function = _reduction(op)
+    else:
+        function = {1: _unary, 2: _binary, 3: _ternary}[len(op.operands)](op)
+    function.__name__ = function.__qualname__ = op.name
+    function.__doc__ = op.doc
+    return function
+
+
+_cache: dict[str, Function] = {}
+
+
+def function(name: str) -> Function | None:
+    """The public function `name`, or None. New catalogue entries are found as soon as they are registered."""
+    found = _cache.get(name)
+    if found is None:
+        real = ALIASES.get(name, name)
+        op = CATALOGUE.get(real)
+        if real in COMPOSED:
+            found = COMPOSED[real]
+        elif op is not None and op.public:
+            found = derived(op)
+        if found is not None:
+            _cache[name] = found
+    return found
+
+
+def functions() -> dict[str, Function]:
+    """Every public function by name."""
+    names = [*COMPOSED, *(op.name for op in CATALOGUE.values() if op.public), *ALIASES]
+    return {name: f for name in names if (f := function(name)) is not None}
+
+
+def unknown(name: str) -> UnknownName:
+    """The error for a name that is in no catalogue, with the nearest ones that are."""
+    from difflib import get_close_matches
+
+    near = get_close_matches(name, functions(), 3)
+    return located(UnknownName(
+        f"`{name}` is not an operation of the catalogue", ("why", "what isn't in the catalogue can't be recorded"),
+        fix=f"use {', '.join(f'`{n}`' for n in near)}" if near else "compose it of other operations, or write a Function"))
+
+
+def _reflected(function: Function) -> Function:
+    return lambda self, other: function(other, self)
+
+
+def _tolerant(function: Function) -> Function:
+    """An operator that leaves operands it doesn't know to Python."""
+
+    def operator(self: Tensor, other: Any) -> Any:
+        if isinstance(other, (Tensor, int, float, complex, np.ndarray, np.generic)):
+            return function(self, other)
+        return NotImplemented
+
+    return operator
+
+
+def _to(dtype: str) -> Function:
+    def method(self: Tensor) -> Tensor:
+        return numeric.to(self, dtype)
+
+    method.__doc__ = f"The values as {dtype}."
+    return method
+
+
+def attach() -> None:
+    """Put operators and methods on `Tensor`."""
+    for special, name in OPERATORS.items():
+        found = function(name)
+        assert found is not None
+        setattr(Tensor, special, _tolerant(found))
+        if special[2:-2] not in ("eq", "ne", "lt", "le", "gt", "ge", "and", "or"):
+            setattr(Tensor, f"__r{special[2:]}", _tolerant(_reflected(found)))
+            setattr(Tensor, f"__i{special[2:]}", inplace.in_place(found))
+    for special, name in UNARY.items():
+        setattr(Tensor, special, function(name))
+    for name, found in functions().items():
+        if not hasattr(Tensor, name) and (name not in COMPOSED or name in METHODS):
+            setattr(Tensor, name, found)
+    for name in (*INPLACE, *(op.name for op in CATALOGUE.values() if op.public and op.kind == "pointwise")):
+        found = function(name)
+        if found is not None and name != "where":
+            setattr(Tensor, f"{name}_", inplace.in_place(found))
+    for name in ("fill_", "zero_", "copy_"):
+        setattr(Tensor, name, getattr(inplace, name))
+    Tensor.__getitem__ = getitem  # type: ignore[attr-defined]
+    Tensor.__setitem__ = inplace.setitem  # type: ignore[attr-defined]
+    for name in ("T", "mT"):
+        setattr(Tensor, name, property(getattr(shaping, name)))
+    for name, dtype in CASTS.items():
+        setattr(Tensor, name, _to(dtype))
+
+
+INPLACE = ("clamp", "masked_fill", "square", "reciprocal")
