@@ -296,7 +296,7 @@ def rename(source: str, values: dict[str, Node], pointers: dict[str, str]) -> st
         if found:
             node = values[found[2]]
             note = node.note
-            if note and note != last and not node.op.kind == "source":
+            if note and note != last and node.op.kind != "source":
                 lines.append(f"{found[1]}# {note}")
                 last = note
         lines.append(re.sub(r"\b[vp]\d+\b", lambda m: table.get(m[0], m[0]), line))

@@ -18,7 +18,6 @@ from retape.ir.types import BOOL, COMPLEX, FLOAT
 __all__ = ["Group", "Plan", "fuse", "is_fusable", "space_of"]
 
 STATEMENTS = 160  # longer functions take more than linear time to compile
-POINTERS = 24
 INLINE = 8  # operations on single elements that a kernel repeats rather than wait for
 
 
@@ -66,7 +65,7 @@ def kernel_text(node: Node) -> str | None:
         return None
     if category < FLOAT and op.kernel_integer != "":
         return op.kernel_integer
-    return op.kernel
+    return op.kernel or None
 
 
 def space_of(node: Node) -> Shape:
@@ -128,7 +127,8 @@ def fuse(graph: Graph) -> Plan:
     stored = _stored(graph, stages, home, inlined)
     # a single element that every reader computes for itself needs no kernel
     used = [g for g in groups if any(node in stored for node in g.nodes)]
-    others: list[Group | Node] = [n for n in graph.nodes if n not in stages.fused and n.op.kind not in ("view", "source")]
+    others: list[Group | Node] = [
+        n for n in graph.nodes if n not in stages.fused and n.op.kind not in ("view", "source")]
     position = {node: i for i, node in enumerate(graph.nodes)}
 
     def key(step: Group | Node) -> tuple[int, int]:

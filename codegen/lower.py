@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-
 from retape.ir import CATALOGUE, Graph
 from retape.ir.graph import Node, Operand
 from retape.ir.passes import erase_markers, simplify

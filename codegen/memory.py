@@ -1,4 +1,4 @@
-"""The memory plan: every intermediate value gets a place in one workspace, shared by values that don't live together."""
+"""The memory plan: a place in one workspace for every intermediate value; those not alive together share theirs."""
 
 from __future__ import annotations
 

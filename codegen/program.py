@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
-
 from retape.ir import Graph
 from retape.ir.errors import RetapeError
 
@@ -92,6 +91,7 @@ class Program:
                 start = len(rows)
                 continue
             views: Sequence[View]
+            words: Sequence[int]
             if isinstance(step, KernelStep):
                 kernel = kernel_for(step.emitted)
                 if step.emitted.source not in known:
@@ -222,7 +222,8 @@ def strided(base: Any, view: View) -> Any:
 
 def _reach(base: Any) -> int:
     """How many elements from the first to the last in memory."""
-    return 1 + sum((extent - 1) * step for extent, step in zip(base.shape, base.strides, strict=True)) // base.itemsize
+    spread = sum((extent - 1) * step for extent, step in zip(base.shape, base.strides, strict=True))
+    return 1 + int(spread) // int(base.itemsize)
 
 
 def _numel(view: View) -> int:
@@ -258,11 +259,7 @@ def _lifetimes(lowered: Lowered) -> list[tuple[Buffer, int, int]]:
     """The first and last step of every value in the workspace."""
     spans: dict[Buffer, tuple[int, int]] = {}
     for number, step in enumerate(lowered.steps):
-        views: Sequence[Any]
-        if isinstance(step, KernelStep):
-            views = step.emitted.views
-        else:
-            views = step.operands
+        views: Sequence[Any] = step.emitted.views if isinstance(step, KernelStep) else step.operands
         for view in views:
             if isinstance(view, View) and view.buffer.kind == "arena":
                 first, _ = spans.get(view.buffer, (number, number))

@@ -14,7 +14,7 @@ import numpy as np
 from .graph import Node, Operand, Origin
 from .ops import CATALOGUE, Op
 from .shapes import summed_axes
-from .types import TensorType
+from .types import Literal, TensorType
 
 __all__ = ["NUMPY", "Builder", "GraphBuilder", "NumpyBuilder", "sum_to", "value_key"]
 
@@ -88,7 +88,8 @@ class GraphBuilder(Builder):
         """Append an operation; on literals alone a pointwise one is computed. Raises the op's located errors."""
         if op.kind == "pointwise" and not any(isinstance(i, Node) for i in inputs):
             with np.errstate(all="ignore"):
-                return np.asarray(op.eager(*inputs, *attrs)).item()
+                number: Literal = np.asarray(op.eager(*inputs, *attrs)).item()
+                return number
         key: Hashable = None
         if self._known is not None:
             key = (op.name, tuple(id(i) if isinstance(i, Node) else value_key(i) for i in inputs), value_key(attrs))
@@ -104,13 +105,15 @@ class GraphBuilder(Builder):
         return node
 
     def name_for(self, op: Op, wanted: str | None) -> str:
-        """`wanted` where it is free, else the op's (or the builder's) name with the next number."""
-        stem = self.prefix or op.name
-        name = wanted or f"{stem}{len(self.nodes)}"
-        count = len(self.nodes)
+        """A free name: `wanted`, or the op's (or the builder's) with the node's number."""
+        return self.unique(wanted or f"{self.prefix or op.name}{len(self.nodes)}")
+
+    def unique(self, wanted: str) -> str:
+        """`wanted`, or that name with a number behind it where it is taken; it counts as taken from now on."""
+        name, count = wanted, 1
         while name in self._names:
             count += 1
-            name = f"{stem if wanted is None else wanted + '_'}{count}"
+            name = f"{wanted}_{count}"
         self._names.add(name)
         return name
 

@@ -6,6 +6,7 @@ Each class also subclasses the built-in exception that a NumPy or torch user wou
 
 from __future__ import annotations
 
+import inspect
 from typing import Any, ClassVar
 
 CODES: dict[str, type[Any]] = {}
@@ -195,4 +196,4 @@ CODES["RT401"] = GuardExplosion
 def explain(code: str) -> str:
     """The long form of an error: what it means and what to do. Raises `KeyError` for an unknown code."""
     found = CODES[code.upper()]
-    return f"{code.upper()} {found.__name__}\n\n{(found.__doc__ or '').strip()}"
+    return f"{code.upper()} {found.__name__}\n\n{inspect.cleandoc(found.__doc__ or '')}"

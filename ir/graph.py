@@ -13,6 +13,7 @@ from __future__ import annotations
 import linecache
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from types import CodeType
 from typing import TYPE_CHECKING, Any, Union
 
@@ -39,11 +40,7 @@ class Span:
     @classmethod
     def of(cls, code: Any, lasti: int) -> Span:
         """Decode the instruction at `lasti` of a code object (the columns are CPython's own, exact)."""
-        for index, position in enumerate(code.co_positions()):
-            if index == lasti // 2:
-                break
-        else:
-            return cls(code.co_filename, code.co_firstlineno, 1, 1)
+        position = next(islice(code.co_positions(), lasti // 2, None), (None, None, None, None))
         line, end_line, column, end_column = position
         line = line or code.co_firstlineno
         source = linecache.getline(code.co_filename, line).rstrip("\n")

@@ -204,9 +204,6 @@ def promote(operands: tuple[TensorType | Literal, ...]) -> DType:
     for dtype_ in ranks[1:]:
         if dtype_ is None or (result is not None and dtype_.category <= result.category):
             continue
-        if dtype_ is c64 and result is f64:
-            result = c128
-        else:
-            result = dtype_ if result is None else _join(result, dtype_)
+        result = dtype_ if result is None else _join(result, dtype_)
     assert result is not None
     return result

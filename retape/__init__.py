@@ -6,10 +6,11 @@ import os
 from typing import Any
 
 from retape import autograd, func
-from retape.compiled import CompiledFunction, compile
+from retape.compare import Comparison, compare
+from retape.compiled import CompiledFunction, compile  # noqa: A004
 from retape.ir import errors
 from retape.ir.types import DTYPES
-from retape.tracer import Tensor, creation, surface
+from retape.tracer import Tensor, surface
 from retape.tracer.creation import (
     Generator,
     arange,
@@ -36,6 +37,17 @@ from retape.tracer.creation import (
 )
 from retape.tracer.state import enable_grad, internal_folder, is_grad_enabled, no_grad, set_grad_enabled
 
+__all__ = [
+    "Comparison", "CompiledFunction", "Generator", "Tensor", "arange", "as_tensor", "autograd", "compare",
+    "compile", "complex128", "complex64", "double", "enable_grad", "errors", "eye", "float32", "float64",
+    "from_numpy", "full", "full_like", "func", "get_default_dtype", "int16", "int32", "int64", "int8",
+    "is_grad_enabled", "linspace", "long", "manual_seed", "no_grad", "ones", "ones_like", "rand", "rand_like",
+    "randint", "randn", "randn_like", "randperm", "set_default_dtype", "set_grad_enabled", "tensor", "uint8",
+    "zeros", "zeros_like",
+]
+
+__version__ = "0.1.0"
+
 internal_folder(os.path.dirname(__file__))
 
 bool, uint8, int8, int16, int32, int64, float32, float64, complex64, complex128 = DTYPES
@@ -49,3 +61,7 @@ def __getattr__(name: str) -> Any:
             raise AttributeError(name)
         raise surface.unknown(name)
     return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *surface.functions()})

@@ -80,6 +80,10 @@ class CompiledFunction:
         self._trace(call)
         return self._known[call.key][-1]
 
+    def leaves_of(self, *args: Any, **kwargs: Any) -> list[Any]:
+        """The arguments flattened, as `Specialization.inputs_of` takes them."""
+        return self._call(args, kwargs).leaves
+
     @property
     def specializations(self) -> list[Specialization]:
         """All traces so far."""
@@ -117,16 +121,26 @@ class CompiledFunction:
             warnings.warn(
                 f"RT401 GuardExplosion: `{self.function.__qualname__}` reached its budget of {self.budget} traces for "
                 f"one signature and runs eagerly now\n  last guard : "
-                f"{last[-1].note if last else 'a changed closure or global'}\n  why        : each new outcome of a look "
-                f"at a value needs a trace\n  fix        : use `rt.where`, fewer branches, or a larger `budget`",
+                f"{last[-1].note if last else 'a changed closure or global'}\n  why        : each new outcome of a "
+                f"look at a value needs a trace\n  fix        : use `rt.where`, fewer branches, or a larger `budget`",
                 GuardExplosion, stacklevel=3)
             return self._eager(call)
         environment = Environment(self.function, call.objects)
-        recorded = trace(self.function, self.function.__name__.strip("<>"), call.named_leaves, call.rebuild, environment,
-                         flatten)
+        name = self.function.__name__.strip("<>")
+        recorded = trace(self.function, name, call.named_leaves, call.rebuild, environment)
+        self._refuse_effects(environment)
         self.traces += 1
         group.append(Specialization(recorded, environment, call.leaves, self.function))
         return call.numpy_out(recorded.result)
+
+    def _refuse_effects(self, environment: Environment) -> None:
+        """Raises where the traced call changed something that Python code keeps outside it."""
+        changed = [path.name for path in environment.paths if not path.holds()]
+        if changed:
+            raise located(UnsupportedOp(
+                f"`{changed[0]}` was changed by `{self.function.__qualname__}` itself",
+                ("why", "compiled calls don't run the function's Python code, so the change would happen only once"),
+                fix="return the new value and assign it outside"))
 
     def _eager(self, call: _Call) -> Any:
         args, kwargs = call.rebuild([_eager_leaf(leaf) for leaf in call.leaves])
@@ -179,8 +193,8 @@ class _Call:
         if isinstance(leaf, np.ndarray):
             arrays.append(id(leaf))
             if not leaf.flags.aligned:
-                raise located(UnsupportedOp(f"`{name}` is an unaligned array", ("why", "compiled code reads whole words"),
-                                            fix="pass a copy"))
+                raise located(UnsupportedOp(f"`{name}` is an unaligned array",
+                                            ("why", "compiled code reads whole words"), fix="pass a copy"))
             return leaf.dtype, leaf.shape, None if leaf.flags.c_contiguous else leaf.strides
         if isinstance(leaf, float):
             return float

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from retape.codegen import Program, compile_graph
 from retape.ir import Graph, Node
 from retape.ir.errors import SavedTensorModified
 from retape.ir.passes import backward_graph, differentiate, partition
@@ -19,7 +18,17 @@ from retape.tracer.gradnode import attach_outputs
 from retape.tracer.state import describe, state
 from retape.tracer.tensor import Tensor, wrap
 
+if TYPE_CHECKING:
+    from retape.codegen import Program
+
 __all__ = ["Derivative", "DifferentiableGraph"]
+
+
+def compile_graph(graph: Graph) -> Program:
+    """`codegen.compile_graph`; the compiler is imported when the first program is made."""
+    from retape import codegen
+
+    return codegen.compile_graph(graph)
 
 
 class Derivative:

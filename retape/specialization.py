@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from retape.codegen import Kernel
 from retape.ir import Graph, Guard, type_of
 from retape.ir.passes.differentiate import differentiable_inputs
 from retape.tracer.environment import Environment
@@ -17,6 +16,9 @@ from retape.tracer.trace import Recorded
 from retape.tracer.tree import flatten, unflatten
 
 from .differentiable import Derivative, DifferentiableGraph
+
+if TYPE_CHECKING:
+    from retape.codegen import Kernel
 
 __all__ = ["Specialization"]
 
@@ -38,6 +40,7 @@ class Specialization:
         self._sources = recorded.inputs
         self._captured = [(s, type_of(_array(s)), _array(s).strides, _requires(s))
                           for s in recorded.inputs if not isinstance(s, int)]
+        self._marked = tuple(i for i, operand in enumerate(self._operands(leaves)) if _requires(operand))
         self._structure = flatten(recorded.result)[1]
         self._plan: list[tuple[str, Any]] = []
         constant = set()
@@ -69,13 +72,20 @@ class Specialization:
             array = _array(source)
             if type_of(array) != kind or array.strides != strides or _requires(source) != requires:
                 return None
-        operands = [leaves[s] if isinstance(s, int) else s for s in self._sources]
+        operands = self._operands(leaves)
         outputs, seen = self._code(operands, self._constant)
         for guard, found in zip(self.graph.guards, seen, strict=True):
             if not guard.holds(found):
                 return None
         return [outputs[v] if kind == "output" else leaves[v] if kind == "leaf" else _copied(v)
                 for kind, v in self._plan]
+
+    def _operands(self, leaves: list[Any]) -> list[Any]:
+        return [leaves[s] if isinstance(s, int) else s for s in self._sources]
+
+    def inputs_of(self, leaves: list[Any]) -> list[Any]:
+        """The arrays (and floats) that the graph's inputs stand for in a call."""
+        return [_array(operand) for operand in self._operands(leaves)]
 
     def rebuild(self, outputs: list[Any]) -> Any:
         """The function's result from its leaves."""
@@ -91,13 +101,9 @@ class Specialization:
     @cached_property
     def derivative(self) -> Derivative:
         """Forward and backward with respect to the inputs that require grad, or all that could, if none does."""
-        wrt = tuple(i for i, s in enumerate(self._sources) if not isinstance(s, int) and _requires(s))
-        marked = tuple(i for i, node in enumerate(self.graph.inputs) if node in self._wanted)
-        return self._code.derivative(tuple(sorted({*wrt, *marked})))
-
-    @property
-    def _wanted(self) -> set[Any]:
-        return set(differentiable_inputs(self.graph))
+        able = set(differentiable_inputs(self.graph))
+        every = tuple(i for i, node in enumerate(self.graph.inputs) if node in able)
+        return self._code.derivative(self._marked or every)
 
     @property
     def forward(self) -> Graph:

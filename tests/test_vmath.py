@@ -34,7 +34,8 @@ def _log_abs_gamma(x: mp.mpf) -> mp.mpf:
 EXACT: dict[str, Callable[..., Any]] = {
     **{name: getattr(mp, name) for name in ("exp", "expm1", "log", "log1p", "log10", "sin", "cos", "tan", "tanh", "erf")},
     **{name: getattr(mp, name) for name in ("asin", "acos", "atan", "atan2", "sinh", "cosh", "asinh", "acosh", "atanh")},
-    **{name: getattr(mp, name) for name in ("erfc", "hypot", "digamma")},
+    **{name: getattr(mp, name) for name in ("hypot", "digamma")},
+    "erfc": lambda x: mp.erfc(x) if x < 1000 else mp.mpf(0),
     "exp2": lambda x: mp.mpf(2) ** x,
     "log2": lambda x: mp.log(x, 2),
     "softplus": lambda x: mp.log1p(mp.exp(x)),
@@ -46,7 +47,7 @@ EXACT: dict[str, Callable[..., Any]] = {
 
 REFERENCE: dict[str, Callable[..., Any]] = {
     **{name: getattr(np, name) for name in ("exp", "exp2", "expm1", "log", "log1p", "log2", "log10", "sin", "cos", "tan")},
-    **{name: getattr(np, name) for name in ("sinh", "cosh", "tanh", "arcsinh", "arccosh", "arctanh", "cbrt", "hypot")},
+    **{name: getattr(np, name) for name in ("sinh", "cosh", "tanh", "cbrt", "hypot")},
     **{name: getattr(scipy.special, name) for name in ("erf", "erfc", "digamma")},
     "asin": np.arcsin,
     "acos": np.arccos,
@@ -77,6 +78,16 @@ DENSE: dict[str, list[tuple[float, float]]] = {
     "cos": [(-4, 4), (-1e3, 1e3), (-2e6, 2e6)],
     "tan": [(-4, 4), (-1e3, 1e3), (-2e6, 2e6)],
     "erf": [(-1, 1), (-6, 6)],
+    "erfc": [(-1, 1), (-6, 11), (0, 28)],
+    "asin": [(-1, 1), (-0.6, 0.6)],
+    "acos": [(-1, 1), (-0.6, 0.6), (0.99, 1)],
+    "atan": [(-1.5, 1.5), (-20, 20)],
+    "sinh": [(-1, 1), (-30, 30), (-91, 91), (-711, 711)],
+    "cosh": [(-1, 1), (-30, 30), (-91, 91), (-711, 711)],
+    "asinh": [(-1, 1), (-20, 20)],
+    "acosh": [(1, 1.1), (0.9, 4), (1, 100)],
+    "atanh": [(-0.3, 0.3), (-1, 1), (0.99, 1)],
+    "cbrt": [(-8, 8)],
 }
 # Arguments known to be hard: closest to multiples of pi/2, at the seams of the methods, at the ends of the range.
 HARD: dict[str, list[float]] = {
@@ -88,6 +99,16 @@ HARD: dict[str, list[float]] = {
     "log1p": [np.sqrt(0.5) - 1, np.sqrt(2) - 1, -1 + 2.0**-53],
     "tanh": [0.55, 20.0, 9.5],
     "erf": [0.85, 5.95, 4.0],
+    "erfc": [0.5, 26.54, 27.2, 10.05],
+    "asin": [0.5, 1.0],
+    "acos": [0.5, 1.0, 1 - 2.0**-20],
+    "atan": [1.0],
+    "sinh": [0.5 * np.log(2), 710.4758600739439, 710.475860073944, 89.415985, 22.0, 44.0],
+    "cosh": [0.5 * np.log(2), 710.4758600739439, 710.475860073944, 89.415985, 22.0, 44.0],
+    "asinh": [2.0**28, 2.0**13, 1e154, 1e155],
+    "acosh": [2.0**28, 2.0**13, 1 + 2.0**-52, 1 + 2.0**-23, 1e155],
+    "atanh": [0.25, 0.5, 1 - 2.0**-53, 1 - 2.0**-24],
+    "cbrt": [8.0, 1e-300, 27.0],
 }
 SPECIAL = [0.0, -0.0, 1.0, -1.0, 0.5, -0.5, 2.0, -2.0, 3.0, -3.0, np.inf, -np.inf, np.nan, 5e-324, -5e-324, 1e-310]
 SPECIAL += [1e-45, -1e-45, 2.0**-1022, 2.0**-126, 1.7976931348623157e308, -1.7976931348623157e308, 3.4028234663852886e38]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, TypeVar
 
 import numpy as np
-
 from retape.ir import CATALOGUE, Op, dtype_of, promote
 from retape.ir.errors import DtypeNotDifferentiable, EscapedTensor, RetapeError, UnsupportedOp
 from retape.ir.types import TensorType, type_of, weak_type
@@ -56,7 +55,7 @@ def _carry_out(op: Op, operands: tuple[Any, ...], arrays: list[Any], attrs: tupl
     try:
         result = op.eager(*arrays, *attrs)
     except RetapeError as error:
-        raise located(error)
+        raise located(error) from None
     except (ValueError, TypeError, IndexError) as error:
         raise _explained(op, arrays, attrs, error) from None
     if result.__class__ is not _ndarray:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
-
 from retape.ir import CATALOGUE, Array, DType, TensorType, dtype_of
 from retape.ir.errors import UnsupportedOp
 
@@ -84,7 +84,7 @@ def full(
     """A tensor of shape `size` with `fill_value` everywhere (a number, or a one-element tensor)."""
     if isinstance(fill_value, Tensor):
         value = fill_value if dtype is None else fill_value.to(dtype)
-        return apply(CATALOGUE["expand"], (value.reshape(()),), (_shape((size,)),)).clone()
+        return apply(CATALOGUE["clone"], (apply(CATALOGUE["expand"], (value.reshape(()),), (_shape((size,)),)),))
     kind = _default[0] if dtype is None and isinstance(fill_value, float) else dtype_of(dtype or type(fill_value))
     return _finished(apply(CATALOGUE["full"], (), (_shape((size,)), fill_value, kind)), requires_grad)
 
@@ -145,7 +145,12 @@ class Generator:
     """A source of random numbers that can be seeded."""
 
     def __init__(self, seed: int | None = None) -> None:
-        self.state = np.random.default_rng(seed)
+        self._seed = seed
+
+    @cached_property
+    def state(self) -> np.random.Generator:
+        """NumPy's generator, made at the first draw (NumPy loads its random module only then)."""
+        return np.random.default_rng(self._seed)
 
     def manual_seed(self, seed: int) -> Generator:
         self.state = np.random.default_rng(seed)

@@ -6,11 +6,11 @@ rules on tensors, so that what backward does is recorded in turn.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-
 from retape.ir import Op
 from retape.ir.builder import NUMPY, Builder, sum_to
 from retape.ir.errors import (
@@ -48,7 +48,7 @@ def backward(
     """Accumulate into `.grad` of every leaf below `outputs`. Nothing is changed where an error is raised."""
     found = _run(outputs, gradients, retain_graph, create_graph, None)
     if state.tracer is not None:
-        state.tracer.check_owned(found.leaves, "accumulation into `.grad`")
+        state.tracer.check_owned(found.leaves, "accumulation into the `.grad` of a tensor")
     for leaf, gradient in found.leaves.items():
         _accumulate_grad(leaf, gradient, create_graph)
     for tensor, gradient in found.retained:
@@ -118,12 +118,16 @@ def _run(
     for output, gradient in zip(outputs, gradients, strict=True):
         seed = _seed(output, gradient, on_tensors)
         _deliver(output._grad_fn or output, seed, cotangents, found, targets, TENSORS if on_tensors else NUMPY)
-    order = _order([o._grad_fn for o in outputs if o._grad_fn is not None], targets)
+    order = topological([o._grad_fn for o in outputs if o._grad_fn is not None])
+    useful = None if targets is None else _useful(order, targets)
+    if useful is not None:
+        order = [node for node in order if id(node) in useful]
     _refuse_freed(order)
     with _GradMode(create_graph), np.errstate(all="ignore"):
-        walk = _Walk(cotangents, found, targets, on_tensors)
+        walk = _Walk(cotangents, found, targets, useful, on_tensors)
         for node in order:
-            walk.visit(node)
+            with _noted(node):
+                walk.visit(node)
     for leaf in list(found.leaves):
         if leaf._hooks:
             found.leaves[leaf] = _hooked(leaf._hooks, found.leaves[leaf], on_tensors)
@@ -134,6 +138,20 @@ def _run(
         for node in order:
             node.free(place)
     return found
+
+
+@contextmanager
+def _noted(node: GradNode) -> Iterator[None]:
+    """In a trace, operations of the rules are marked as such; those of a custom backward have their own lines."""
+    tracer = state.tracer
+    if tracer is None or node.op.kind == "call":
+        yield
+        return
+    before, tracer.note = tracer.note, f"vjp {node.label or node.op.name}"
+    try:
+        yield
+    finally:
+        tracer.note = before
 
 
 def _seed(output: Tensor, gradient: Tensor | None, on_tensors: bool) -> Any:
@@ -164,8 +182,8 @@ def _seed(output: Tensor, gradient: Tensor | None, on_tensors: bool) -> Any:
     return given if on_tensors else given._data
 
 
-def _order(roots: list[GradNode], targets: set[int] | None) -> list[GradNode]:
-    """The nodes below `roots`, newest first; with targets, only those from which one can be reached."""
+def topological(roots: list[GradNode]) -> list[GradNode]:
+    """The nodes below `roots`, newest first: each before everything it was made from."""
     seen: set[GradNode] = set(roots)
     stack = list(seen)
     while stack:
@@ -173,14 +191,16 @@ def _order(roots: list[GradNode], targets: set[int] | None) -> list[GradNode]:
             if isinstance(edge, GradNode) and edge not in seen:
                 seen.add(edge)
                 stack.append(edge)
-    order = sorted(seen, key=lambda node: node.sequence, reverse=True)
-    if targets is None:
-        return order
-    useful: set[int] = set()
+    return sorted(seen, key=lambda node: node.sequence, reverse=True)
+
+
+def _useful(order: list[GradNode], targets: set[int]) -> set[int]:
+    """The targets, and the nodes from which one can be reached."""
+    useful = set(targets)
     for node in reversed(order):
-        if any(edge is not None and (id(edge) in targets or id(edge) in useful) for edge in node.edges):
+        if any(id(edge) in useful for edge in node.edges):
             useful.add(id(node))
-    return [node for node in order if id(node) in useful]
+    return useful
 
 
 def _refuse_freed(order: list[GradNode]) -> None:
@@ -222,11 +242,13 @@ class _Walk:
     """Runs the rules of one node after the other."""
 
     def __init__(
-        self, cotangents: dict[GradNode, Any], found: _Found, targets: set[int] | None, on_tensors: bool
+        self, cotangents: dict[GradNode, Any], found: _Found, targets: set[int] | None, useful: set[int] | None,
+        on_tensors: bool,
     ) -> None:
         self.cotangents = cotangents
         self.found = found
         self.targets = targets
+        self.useful = useful
         self.on_tensors = on_tensors
         self.b: Any = TENSORS if on_tensors else NUMPY
 
@@ -245,10 +267,12 @@ class _Walk:
                 if edge is not None and part is not None:
                     self.deliver(edge, part)
             return
+        wanted = [(i, edge) for i, edge in enumerate(node.edges)
+                  if edge is not None and (self.useful is None or id(edge) in self.useful)]
+        if not wanted:
+            return
         values, out = self.unpack(node)
-        for index, edge in enumerate(node.edges):
-            if edge is None:
-                continue
+        for index, edge in wanted:
             part = node.derive(self.b, ct, values, out, index)
             if part is not None:
                 self.deliver(edge, sum_to(self.b, part, part.shape, node.metas[index][1]))

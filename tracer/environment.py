@@ -11,15 +11,13 @@ import enum
 import inspect
 import os
 import sys
-import sysconfig
 import types
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
-
 from retape.ir import DType
 
 from .state import _is_internal
@@ -30,8 +28,6 @@ __all__ = ["Environment", "Path"]
 SCALARS = (bool, int, float, complex, str, bytes, type(None), DType, enum.Enum, np.generic, np.dtype)
 ENTRIES = 256
 _MISSING: Any = object()
-_LIBRARY = tuple({os.path.abspath(path) + os.sep for key in ("stdlib", "platstdlib", "purelib", "platlib")
-                  if (path := sysconfig.get_paths().get(key))})
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,10 +166,19 @@ class Environment:
             self._value(f"{name}_{key}" if str(key).isidentifier() or isinstance(key, int) else name, value, key, names)
 
 
+@cache
+def _library_folders() -> tuple[str, ...]:
+    import sysconfig
+
+    paths = sysconfig.get_paths()
+    return tuple({os.path.abspath(paths[key]) + os.sep for key in ("stdlib", "platstdlib", "purelib", "platlib")
+                  if paths.get(key)})
+
+
 def _is_library(filename: str) -> bool:
     """Whether code of a file is taken as fixed: retape's own, the standard library, installed packages."""
     return not filename or filename.startswith("<frozen") or _is_internal(filename) \
-        or os.path.abspath(filename).startswith(_LIBRARY)
+        or os.path.abspath(filename).startswith(_library_folders())
 
 
 def _names(code: types.CodeType) -> frozenset[str]:

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-
 from retape.ir import dtype_of
 
 from .tensor import Tensor
@@ -40,8 +39,8 @@ def format_tensor(tensor: Tensor) -> str:
     text = notes[0]
     for note in notes[1:]:
         last = text.rsplit("\n", 1)[-1]
-        joint = ", " if len(last) + len(note) + 2 <= LINE or "\n" not in text and len(last) < LINE - len(note) else None
-        text += f"{joint}{note}" if joint else f",\n{' ' * len(prefix)}{note}"
+        fits = len(last) + len(note) + 2 <= LINE
+        text += f", {note}" if fits else f",\n{' ' * len(prefix)}{note}"
     return f"{prefix}{text})"
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-
 from retape.ir.errors import SavedTensorModified
 
 from .gradnode import attach_outputs
@@ -36,7 +35,8 @@ class Context:
         for tensor, version in self._saved:
             if tensor is not None and tensor._version[0] != version:
                 raise SavedTensorModified(
-                    "a tensor saved by a custom Function was changed in place", ("changed", describe(tensor._version[1])),
+                    "a tensor saved by a custom Function was changed in place",
+                    ("changed", describe(tensor._version[1])),
                     ("why", "the derivative is taken at the values that were there before"),
                     fix="write `x = x + 1` in place of `x += 1`, or pass `x.clone()`")
         return tuple(tensor for tensor, _ in self._saved)
@@ -95,7 +95,8 @@ class Function:
         ctx._saved = [((_shadow(t), v) if any(t is out for out in results) else (t, v)) for t, v in ctx._saved]
         if state.tracer is not None:
             for out in results:
-                state.tracer.record_named("opaque", (out,), out, (cls.__name__,))
+                state.tracer.record_named("opaque", (out, *(t for t in tensors if t._requires_grad)), out,
+                                          (cls.__name__,))
 
 
 def _alias(out: Tensor) -> Tensor:

@@ -42,13 +42,19 @@ class GradNode:
     Shown as `<AddBackward0 at 0x...>`; the class bears the operation's name, as in torch.
     """
 
-    __slots__ = ("__weakref__", "attrs", "edges", "freed", "hooks", "literals", "metas", "op", "retained", "saved",
+    op: Op
+    attrs: tuple[Any, ...]
+    literals: dict[int, Any] | None  # operands that are Python numbers
+    metas: list[Any]  # (dtype, shape) of each operand, None for literals, and last of the result
+
+    __slots__ = ("__weakref__", "attrs", "edges", "freed", "hooks", "label", "literals", "metas", "op", "retained", "saved",
                  "sequence", "site")
 
     def __init__(self) -> None:
         self.sequence = next(_sequence)
         self.site: Site = site()
         self.freed: Site | None = None
+        self.label: str | None = None  # the result's name in a trace
         self.hooks: list[Callable[[Any], Any]] | None = None
         self.retained: Any = None
         self.saved: dict[int, Saved] | None = None
@@ -66,8 +72,7 @@ class GradNode:
         literals: dict[int, Any] | None = None
         metas: list[Any] = []
         rules = op.vjp
-        index = 0
-        for operand, array in zip(operands, arrays, strict=True):
+        for index, (operand, array) in enumerate(zip(operands, arrays, strict=True)):
             if array.__class__ is float or array.__class__ is int or not hasattr(array, "dtype"):
                 edges.append(None)
                 metas.append(None)
@@ -86,8 +91,9 @@ class GradNode:
                             saved[need] = Saved(operands[need])
                 else:
                     edges.append(None)
-            index += 1
         metas.append((out._data.dtype, out._data.shape))
+        if out._traced is not None:
+            node.label = out._traced[1].name
         node.edges = tuple(edges)
         node.saved = saved or None
         node.literals = literals
@@ -96,7 +102,8 @@ class GradNode:
 
     def types(self) -> tuple[Any, ...]:
         """The operands' types; literals stand for themselves."""
-        return tuple(row_major(*meta) if meta else self.literals[i] for i, meta in enumerate(self.metas[:-1]))  # type: ignore[index]
+        literals = self.literals or {}
+        return tuple(row_major(*meta) if meta else literals[i] for i, meta in enumerate(self.metas[:-1]))
 
     def type(self) -> TensorType:
         return row_major(*self.metas[-1])

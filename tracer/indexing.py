@@ -6,7 +6,6 @@ import operator
 from typing import Any
 
 import numpy as np
-
 from retape.ir import CATALOGUE
 from retape.ir.errors import OutOfBounds, UnsupportedOp
 
@@ -136,7 +135,8 @@ def _as_index(entry: Any) -> Any:
     if isinstance(entry, np.ndarray):
         return array_operand(entry)
     if isinstance(entry, Tensor) and entry._data.dtype.kind not in "iub":
-        raise located(UnsupportedOp(f"a {entry.dtype.name} tensor is no index", ("why", "indices are integers or masks"),
+        raise located(UnsupportedOp(f"a {entry.dtype.name} tensor is no index",
+                                    ("why", "indices are integers or masks"),
                                     fix="convert it with `.long()`"))
     return entry
 

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-
 from retape.ir import CATALOGUE
 from retape.ir.errors import BroadcastMismatch, DtypeError, UnsupportedOp
 
@@ -26,12 +25,13 @@ def write_result(target: Tensor, result: Tensor) -> Tensor:
     target.check_writable()
     if result.shape != target.shape:
         raise located(BroadcastMismatch(f"an in-place result of shape {result.shape} doesn't fit into {target.shape}",
-                                        ("why", "a write in place can't change the shape"), fix="write `x = ...` instead"))
+                                        ("why", "a write in place can't change the shape"),
+                                        fix="write `x = ...` instead"))
     if _ORDER[result._data.dtype.kind] > _ORDER[target._data.dtype.kind]:
         raise located(DtypeError(f"result type {result.dtype.name} can't be written to {target.dtype.name}",
                                  ("why", "the value would lose its kind"), fix="write `x = ...` instead"))
     recorded = result._requires_grad or target._requires_grad
-    if target._base is not None and (recorded and state.grad_enabled or state.tracer is not None):
+    if target._base is not None and ((recorded and state.grad_enabled) or state.tracer is not None):
         raise located(UnsupportedOp("an in-place write to a view can't be recorded",
                                     ("why", "the base it shares memory with would need a new history"),
                                     fix="write to the base (`base[index] = value`), or work out of place"))

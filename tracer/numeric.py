@@ -352,7 +352,7 @@ def one_hot(target: Any, num_classes: int) -> Tensor:
 def tril(input: Any, diagonal: int = 0) -> Tensor:
     """The lower triangle of matrices, zeros above."""
     x = tensor_of(input)
-    rows, columns = arange(x.shape[-2]).reshape(-1, 1), arange(x.shape[-1])  # type: ignore[attr-defined]
+    rows, columns = arange(x.shape[-2]).reshape(-1, 1), arange(x.shape[-1])
     return primitive("where", columns <= rows + diagonal, x, 0)
 
 
@@ -360,7 +360,7 @@ def tril(input: Any, diagonal: int = 0) -> Tensor:
 def triu(input: Any, diagonal: int = 0) -> Tensor:
     """The upper triangle of matrices, zeros below."""
     x = tensor_of(input)
-    rows, columns = arange(x.shape[-2]).reshape(-1, 1), arange(x.shape[-1])  # type: ignore[attr-defined]
+    rows, columns = arange(x.shape[-2]).reshape(-1, 1), arange(x.shape[-1])
     return primitive("where", columns >= rows + diagonal, x, 0)
 
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
         """Declared for type checkers only."""
 
         T: Tensor
-        mT: Tensor
+        mT: Tensor  # noqa: N815
 
         def __getattr__(self, name: str) -> Any: ...
         def __getitem__(self, index: Any) -> Tensor: ...

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-
 from retape.ir.errors import ShapeError
 from retape.ir.shapes import canonical_axes, canonical_shape
 
@@ -85,12 +84,12 @@ def t(input: Any) -> Tensor:
     return transpose(input)
 
 
-def T(input: Tensor) -> Tensor:
+def T(input: Tensor) -> Tensor:  # noqa: N802
     """All dims reversed."""
     return transpose(input)
 
 
-def mT(input: Tensor) -> Tensor:
+def mT(input: Tensor) -> Tensor:  # noqa: N802
     """The last two dims exchanged."""
     return transpose(input, -2, -1)
 

@@ -10,8 +10,9 @@ from functools import wraps
 from types import CodeType, TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from retape import ir
 from retape.ir import Span
+
+from retape import ir
 
 if TYPE_CHECKING:
     from .trace import Tracer

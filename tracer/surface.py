@@ -10,9 +10,8 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-
 from retape.ir import CATALOGUE, Op
-from retape.ir.errors import UnknownName
+from retape.ir.errors import AxisError, UnknownName
 from retape.ir.shapes import canonical_axes
 
 from . import inplace, numeric, shaping
@@ -74,8 +73,8 @@ def _reduction(op: Op) -> Function:
         shape = input.shape if isinstance(input, (Tensor, np.ndarray)) else ()
         try:
             axes = canonical_axes(dim, shape)
-        except IndexError as error:
-            raise located(error) from None  # type: ignore[arg-type]
+        except AxisError as error:
+            raise located(error) from None
         return apply(op, (input,), (axes, keepdim if keepdims is None else keepdims))
 
     return function
@@ -83,10 +82,8 @@ def _reduction(op: Op) -> Function:
 
 def derived(op: Op) -> Function:
     """The public function of a catalogue entry: positional operands, and dims where it reduces."""
-    if op.kind == "reduction":
-        function = _reduction(op)
-    else:
-        function = {1: _unary, 2: _binary, 3: _ternary}[len(op.operands)](op)
+    make = _reduction if op.kind == "reduction" else (_unary, _binary, _ternary)[len(op.operands) - 1]
+    function = make(op)
     function.__name__ = function.__qualname__ = op.name
     function.__doc__ = op.doc
     return function
@@ -123,7 +120,8 @@ def unknown(name: str) -> UnknownName:
     near = get_close_matches(name, functions(), 3)
     return located(UnknownName(
         f"`{name}` is not an operation of the catalogue", ("why", "what isn't in the catalogue can't be recorded"),
-        fix=f"use {', '.join(f'`{n}`' for n in near)}" if near else "compose it of other operations, or write a Function"))
+        fix=f"use {', '.join(f'`{n}`' for n in near)}" if near
+        else "compose it of other operations, or write a Function"))
 
 
 def _reflected(function: Function) -> Function:
@@ -169,8 +167,8 @@ def attach() -> None:
             setattr(Tensor, f"{name}_", inplace.in_place(found))
     for name in ("fill_", "zero_", "copy_"):
         setattr(Tensor, name, getattr(inplace, name))
-    Tensor.__getitem__ = getitem  # type: ignore[attr-defined]
-    Tensor.__setitem__ = inplace.setitem  # type: ignore[attr-defined]
+    for special, method in (("__getitem__", getitem), ("__setitem__", inplace.setitem)):
+        setattr(Tensor, special, method)
     for name in ("T", "mT"):
         setattr(Tensor, name, property(getattr(shaping, name)))
     for name, dtype in CASTS.items():

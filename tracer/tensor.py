@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-
 from retape.ir import DType, dtype_of
 from retape.ir.errors import LeafInplace
 from retape.ir.graph import Node
@@ -61,7 +60,8 @@ class Tensor(Operators):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return self._data.shape
+        shape: tuple[int, ...] = self._data.shape
+        return shape
 
     def size(self, dim: int | None = None) -> Any:
         """The shape, or one extent of it."""
@@ -203,7 +203,7 @@ class Tensor(Operators):
     def grad(self, value: Tensor | None) -> None:
         if value is not None and (value.shape != self.shape or value._data.dtype != self._data.dtype):
             raise RuntimeError(f"assigned grad has {value.dtype}{value.shape}, the tensor {self.dtype}{self.shape}")
-        self._effect("assignment to `.grad`")
+        self._effect("assignment to the `.grad` of a tensor")
         self._grad = value
 
     def _effect(self, what: str) -> None:
@@ -268,7 +268,7 @@ class Tensor(Operators):
 
     @data.setter
     def data(self, value: Any) -> None:
-        self._effect("assignment to `.data`")
+        self._effect("assignment to the `.data` of a tensor")
         self._data = value._data if isinstance(value, Tensor) else np.asarray(value)
 
     def _changed(self) -> None:

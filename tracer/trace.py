@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-
 from retape.ir import CATALOGUE, Array, Graph, GraphBuilder, Guard, Node, Op, TensorType, input_node, type_of
 from retape.ir.errors import RetapeError, UnsupportedOp
 from retape.ir.types import weak_type
@@ -21,6 +20,7 @@ from .apply import located
 from .environment import Environment
 from .state import site, state
 from .tensor import ScalarTensor, Tensor, wrap
+from .tree import flatten
 
 LOOK_LIMIT = 64
 
@@ -48,6 +48,7 @@ class Tracer:
         self.sources: list[Any] = []
         self.guards: list[Guard] = []
         self.finished = False
+        self.note: str | None = None  # where operations come from that no line of the user's stands for
         self._bound: list[Tensor] = []
         self._arrays: dict[int, Node] = {}
         self._outside: dict[int, Any] = {}
@@ -108,7 +109,7 @@ class Tracer:
         """Append `out = op(operands)`; `cut` says that autograd doesn't see it although an operand requires grad."""
         inputs = tuple(self.node_of(operand) for operand in operands)
         weak = any(isinstance(i, Node) and i.type.weak for i in inputs)
-        node: Any = self.builder.emit(op, inputs, attrs, origin=site(), type=None if weak else type_of(out._data))
+        node: Any = self.builder.emit(op, inputs, attrs, origin=self.note or site(), type=None if weak else type_of(out._data))
         if cut and node.type.dtype.is_differentiable:
             node = self.builder.emit(CATALOGUE["detach"], (node,), origin=node.origin)
         out._traced = (self, node, out._version[0])
@@ -118,7 +119,7 @@ class Tracer:
 
     def write(self, target: Tensor, result: Tensor) -> None:
         """Rebind a tensor of this trace that is about to be overwritten. Raises for those from outside."""
-        self.check_owned([target], "an in-place write")
+        self.check_owned([target], "an in-place write to a tensor")
         target._traced = (self, self.node_of(result), target._version[0] + 1)
 
     # ---- looks
@@ -161,7 +162,7 @@ class Tracer:
 
     def unsupported_effect(self, what: str) -> RetapeError:
         return located(UnsupportedOp(
-            f"{what} on a tensor from outside can't be compiled",
+            f"{what} that lives outside the compiled function can't be compiled",
             ("why", "this version compiles functions without effects on their arguments and surroundings"),
             fix="return the new value and assign it outside, as in `w = step(w)`"))
 
@@ -174,7 +175,7 @@ class Tracer:
 
 def trace(
     function: Callable[..., Any], name: str, leaves: Sequence[tuple[str, Any]], rebuild: Callable[[list[Any]], Any],
-    environment: Environment, outputs_of: Callable[[Any], tuple[list[Any], Any]],
+    environment: Environment,
 ) -> Recorded:
     """Call `function` eagerly and record it.
 
@@ -189,8 +190,12 @@ def trace(
     previous, state.tracer = state.tracer, tracer
     try:
         args, kwargs = rebuild(given)
+        structure = flatten((args, kwargs))[1]
         result = function(*args, **kwargs)
-        outputs = outputs_of(result)[0]
+        after, shape = flatten((args, kwargs))
+        if shape != structure or any(a is not b for a, b in zip(after, given, strict=True)):
+            raise tracer.unsupported_effect("a change of a list or dict")
+        outputs = flatten(result)[0]
         nodes = tuple(tracer.node_of(out) for out in outputs if isinstance(out, Tensor))
         graph = Graph(name, tuple(tracer.inputs), tuple(tracer.builder.nodes), nodes, "trace", name,
                       guards=tuple(tracer.guards))

@@ -11,11 +11,10 @@ from functools import wraps
 from typing import Any
 
 import numpy as np
-
 from retape.ir.errors import NonScalarBackward
 
 from .apply import array_operand, located
-from .engine import TENSORS, _order
+from .engine import TENSORS, topological
 from .engine import grad as engine_grad
 from .state import _GradMode, state
 from .tensor import Tensor
@@ -93,7 +92,7 @@ def _reaches_others(value: Tensor, targets: Sequence[Tensor]) -> bool:
     own = {id(t) for t in targets}
     if value._grad_fn is None:
         return value._requires_grad and id(value) not in own
-    nodes = _order([value._grad_fn], None)
+    nodes = topological([value._grad_fn])
     stops = {id(t._grad_fn) for t in targets if t._grad_fn is not None}
     for node in nodes:
         if id(node) in stops:
@@ -189,7 +188,7 @@ def jvp(function: Callable[..., Any], primals: Sequence[Any], tangents: Sequence
         zeros = [TENSORS.full(shape=o.shape, value=0.0, dtype=o.dtype) for o in outputs]
     pushed = [z if f is None else f for f, z in zip(found, zeros, strict=True)]
     value = unflatten(tree, [_released(o, variables) for o in outputs])
-    return tuple(_numpy_out((primals, tangents), (value, unflatten(tree, pushed))))  # type: ignore[return-value]
+    return tuple(_numpy_out((primals, tangents), (value, unflatten(tree, pushed))))
 
 
 def _like(tangent: Any, variable: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar, overload
 
 from retape.ir import CATALOGUE
+from retape.ir.errors import AxisError
 from retape.ir.shapes import canonical_axis
 
 from .apply import apply, as_operand, located
@@ -58,5 +59,5 @@ def axis_of(dim: int, x: Tensor, extra: int = 0) -> int:
     """`dim` counted from the front. Raises the located `AxisError`."""
     try:
         return canonical_axis(dim, x.ndim + extra, x.shape)
-    except IndexError as error:
-        raise located(error) from None  # type: ignore[arg-type]
+    except AxisError as error:
+        raise located(error) from None

@@ -3,7 +3,7 @@
 A kernel calls `vm_<name>_f64` and `vm_<name>_f32`. Compiled, such a name is a numba intrinsic that writes the body of
 the function as LLVM instructions in place: nothing to infer types for, no callee to compile and link. The same functions
 run on NumPy scalars, for kernels that run without numba. The functions are in `exp_log`, `hyperbolic`, `trig`,
-`inverse_trig`, `error_function`, `power`;
+`inverse_trig`, `error_function`, `power`, `roots`;
 what they are written in is in `value`; where their coefficients come from, in `fits`.
 """
 
@@ -14,8 +14,7 @@ from functools import cache, wraps
 from typing import Any
 
 import numpy as np
-
-from retape.codegen.vmath import error_function, exp_log, hyperbolic, inverse_trig, power, trig
+from retape.codegen.vmath import error_function, exp_log, hyperbolic, inverse_trig, power, roots, trig
 
 __all__ = ["NAMES", "ULP", "expand", "namespace"]
 
@@ -36,10 +35,18 @@ _UNARY: dict[str, Callable[..., Any]] = {
     "asin": inverse_trig.asin,
     "acos": inverse_trig.acos,
     "atan": inverse_trig.atan,
+    "sinh": hyperbolic.sinh,
+    "cosh": hyperbolic.cosh,
+    "asinh": hyperbolic.asinh,
+    "acosh": hyperbolic.acosh,
+    "atanh": hyperbolic.atanh,
+    "cbrt": roots.cbrt,
     "erf": error_function.erf,
+    "erfc": error_function.erfc,
 }
 _BINARY: dict[str, Callable[..., Any]] = {
     "atan2": inverse_trig.atan2,
+    "hypot": roots.hypot,
     "pow": power.pow,
 }
 _FUNCTIONS = {**{n: (f, 1) for n, f in _UNARY.items()}, **{n: (f, 2) for n, f in _BINARY.items()}}
@@ -47,7 +54,7 @@ _FUNCTIONS = {**{n: (f, 1) for n, f in _UNARY.items()}, **{n: (f, 2) for n, f in
 NAMES = frozenset(_FUNCTIONS)
 """The base names; each exists as `vm_<name>_f64` and `vm_<name>_f32`."""
 
-ULP: dict[str, float] = {name: 2.0 for name in NAMES}
+ULP: dict[str, float] = dict.fromkeys(NAMES, 2.0)
 """Bound of the error in units in the last place, the same for f64 and f32."""
 
 

@@ -9,7 +9,6 @@ from llvmlite import ir
 from numba import types
 from numba.core.typing.templates import Signature
 from numba.extending import intrinsic
-
 from retape.codegen.vmath.value import Value
 
 _LLVM: dict[str, Any] = {

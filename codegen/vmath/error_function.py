@@ -1,28 +1,60 @@
-"""The error function.
+"""The error function and its complement.
 
-Below 0.85 erf(x) = x P(x^2). Above, erf(x) = 1 - exp(Q(x)) where Q is a polynomial for log(erfc(x)): an absolute error of
-the exponent costs only its product with erfc(x), so one polynomial reaches to where erf rounds to 1 (5.95; 4 in f32).
+erf: below 0.85 x + x P(x^2); above, 1 - exp(Q(x)) where Q is a polynomial for log(erfc(x)): an absolute error of the
+exponent costs only its product with erfc(x), so one polynomial reaches to where erf rounds to 1 (5.95; 4 in f32).
+
+erfc: 1 - erf(x) for |x| < 1/2; above, e^(-x^2)/(1+2x) times a polynomial in (x - 7/2)/(x + 7/2), the form of
+M. Shepherd and J. Laframboise, "Chebyshev approximation of (1+2x) exp(x^2) erfc x" (Math. Comp. 36, 1981). x^2 is formed
+in two parts, since its error would be the relative error of the result.
 """
 
 from __future__ import annotations
 
 from retape.codegen.vmath import coefficients as c
 from retape.codegen.vmath.exp_log import exp_tail
-from retape.codegen.vmath.formats import format_of, split_exponent
+from retape.codegen.vmath.formats import format_of, scaling, split_exponent
 from retape.codegen.vmath.value import Scalar, bits, copysign, fabs, from_bits, is_f32, poly, select
 
-TWO_OVER_ROOT_PI_LESS_1 = 0.1283791670955126
+
+def erf_small(x: Scalar) -> Scalar:
+    """erf(x) for |x| < 0.85."""
+    return x + x * poly(x * x, c.ERF_F32 if is_f32(x) else c.ERF_F64)
 
 
 def erf(x: Scalar) -> Scalar:
     """The error function 2/sqrt(pi) * integral of exp(-t^2) from 0 to x."""
-    small, log_erfc, limit = (c.ERF_F32, c.LOG_ERFC_F32, 4.0) if is_f32(x) else (c.ERF_F64, c.LOG_ERFC_F64, 5.95)
+    log_erfc, limit = (c.LOG_ERFC_F32, 4.0) if is_f32(x) else (c.LOG_ERFC_F64, 5.95)
     form = format_of(x)
     a = fabs(x)
-    near = a + a * poly(a * a, (small[0] - 1.0, *small[1:]))
     b = select(a > limit, limit, a)
     t, r, _ = split_exponent(poly(b, log_erfc))
     # 2^n is a normal number here, so its exponent is added to that of the sum.
     power = from_bits((bits(t) - (form.magic_bits + form.bias)) << form.mantissa)
     far = 1.0 - (1.0 + (r + exp_tail(r))) * power
-    return copysign(select(a < 0.85, near, far), x)
+    return copysign(select(a < 0.85, erf_small(a), far), x)
+
+
+def erfc(x: Scalar) -> Scalar:
+    """1 - erf(x), to full relative accuracy also where it is small."""
+    table, limit, mask = (c.ERFC_F32, 10.5, 0xFFFFF000) if is_f32(x) else (c.ERFC_F64, 27.5, 0xFFFFFFFFF8000000)
+    a = fabs(x)
+    b = select(a > limit, limit, a)
+    # b^2 = head^2, which is exact, and a small rest
+    head = from_bits(bits(b) & mask)
+    rest = (b - head) * (b + head)
+    t, r, low = split_exponent(-(head * head))
+    exponent = r + (low - rest)
+    lost = (r - exponent) + (low - rest)
+    # e^exponent (5/4 + w) as 5/4 and a smaller sum, so that few roundings count
+    power = exponent + (exp_tail(exponent) + lost)
+    w = poly((b - 3.5) / (b + 3.5), table)
+    inner = w + power * (1.25 + w)
+    # What rounding took from the divisor is subtracted from the dividend; an eighth of it is accuracy enough for that,
+    # which the difference of bit patterns gives for the reciprocal.
+    divisor = 1.0 + (b + b)
+    lost = 1.0 - (divisor - (b + b))
+    reciprocal = from_bits((0x7EF311C3 if is_f32(x) else 0x7FDE623822FC16E6) - bits(divisor))
+    product = 1.25 + (inner - lost * ((1.25 + inner) * reciprocal))
+    scale, scale2 = scaling(t)
+    far = ((product / divisor) * scale) * scale2
+    return select(a < 0.5, 1.0 - erf_small(x), select(x < 0.0, 2.0 - far, far))

@@ -15,7 +15,6 @@ from retape.codegen.vmath import coefficients as c
 from retape.codegen.vmath.formats import format_of, inverse_power, scaling, split_exponent
 from retape.codegen.vmath.value import Scalar, bits, constant, copysign, equal, fabs, from_bits, is_f32, poly, select
 
-
 # Constants in two parts, the first of 24 bits in f64 and 12 bits in f32 (log10(2): 40 and 14).
 LOG2_E_F64 = (1.4426950216293335, 1.9259629911266175e-08)
 LOG2_E_F32 = (1.4423828125, 0.00031222838896340733)
@@ -121,10 +120,26 @@ def log1p(x: Scalar) -> Scalar:
     lost = (1.0 - (u - back)) + (x - back)
     k, m, e = split_power(u, subnormal=False)
     # 2^(1-k) has an exponent also for the largest x, 2^-k has not.
-    f = (m - 1.0) + (0.5 * lost) * from_bits((2 * form.bias + 1 - e) << form.mantissa)
+    f = (m - 1.0) + lost * (0.5 * from_bits((2 * form.bias + 1 - e) << form.mantissa))
     half_square, rest = log_terms(f)
     y = k * form.ln2_high - ((half_square - (rest + k * form.ln2_low)) - f)
     return log_special(x, -1.0, copysign(y, x))
+
+
+def log1p_pair(x: Scalar, low: Scalar, doublings: Scalar) -> Scalar:
+    """log((1 + x + low) 2^doublings) for finite x >= 0, low a correction: like `log1p`, but f is a sum of two floats."""
+    form = format_of(x)
+    u = 1.0 + x
+    back = u - 1.0
+    lost = ((1.0 - (u - back)) + (x - back)) + low
+    k, m, e = split_power(u, subnormal=False)
+    first = m - 1.0
+    second = lost * (0.5 * from_bits((2 * form.bias + 1 - e) << form.mantissa))
+    f = first + second
+    half_square, rest = log_terms(f)
+    k = k + doublings
+    rest = rest + (k * form.ln2_low + ((first - f) + second))
+    return k * form.ln2_high - ((half_square - rest) - f)
 
 
 def log_in_base(x: Scalar, k_factor: tuple[float, float], factor: tuple[float, float]) -> Scalar:

@@ -14,7 +14,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-
 from retape.codegen.vmath import coefficients as c
 from retape.codegen.vmath.value import (
     Scalar,

@@ -14,7 +14,6 @@ from functools import cache
 from typing import Any
 
 from llvmlite import ir
-
 from retape.codegen.vmath import coefficients, far, value
 from retape.codegen.vmath.value import Value
 

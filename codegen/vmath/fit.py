@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import mpmath as mp
-import numpy as np
 
 Real = Callable[[mp.mpf], mp.mpf]
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import sys
 
 import mpmath as mp
-
 from retape.codegen.vmath.fit import Real, remez
 
 TINY = mp.mpf(10) ** -14
@@ -49,8 +48,14 @@ def atanh_tail(s: mp.mpf) -> mp.mpf:
 
 
 def erf_ratio(x: mp.mpf) -> mp.mpf:
-    """erf(x) / x."""
-    return mp.erf(x) / x
+    """erf(x) / x - 1."""
+    return mp.erf(x) / x - 1
+
+
+def erfc_scaled(t: mp.mpf) -> mp.mpf:
+    """(1 + 2x) e^(x^2) erfc(x) - 5/4 at x = (7/2) (1+t)/(1-t)."""
+    x = (1 + t) / (1 - t) * 7 / 2
+    return (1 + 2 * x) * mp.exp(x * x) * mp.erfc(x) - mp.mpf(5) / 4
 
 
 def fits() -> dict[str, tuple[str, Fit]]:
@@ -67,7 +72,13 @@ def fits() -> dict[str, tuple[str, Fit]]:
     asin_error = of_square(lambda r: r**3 / mp.asin(r), 1e-14)
     atan_tail = of_square(lambda r: (mp.atan(r) - r) / r**3, -1 / 3)
     atan_error = of_square(lambda r: r**3 / mp.atan(r), 1e-14)
-    erf_small = of_square(erf_ratio, 2 / float(mp.sqrt(mp.pi)))
+    sinh_tail = of_square(lambda r: (mp.sinh(r) - r) / r**3, 1 / 6)
+    sinh_error = of_square(lambda r: r**3 / mp.sinh(r), 1e-14)
+    cosh_tail = of_square(lambda r: 2 * mp.sinh(r / 2) ** 2 / r**2, 0.5)
+    erf_small = of_square(erf_ratio, 2 / mp.sqrt(mp.pi) - 1)
+    erf_small_error = lambda z: 1 / (1 + erf_small(z))  # noqa: E731
+    erfc_error = lambda t: 1 / (1.25 + erfc_scaled(t))  # noqa: E731
+    erfc_text = "(1 + 2x) e^(x^2) erfc(x) - 5/4 in t = (x - 7/2)/(x + 7/2), "
     log_erfc = lambda x: mp.log(mp.erfc(x))  # noqa: E731
     log_erfc_error = lambda x: mp.erfc(x) / mp.erf(x)  # noqa: E731
     half, third = mp.mpf(1) / 2, 2 / mp.mpf(3)
@@ -93,10 +104,20 @@ def fits() -> dict[str, tuple[str, Fit]]:
         "ASIN_F32": ("(asin x - x)/x^3 in z = x^2, |x| <= 1/2", (asin_tail, asin_error, 4, 0, 0.25)),
         "ATAN_F64": ("(atan x - x)/x^3 in z = x^2, |x| <= 1", (atan_tail, atan_error, 19, 0, 1)),
         "ATAN_F32": ("(atan x - x)/x^3 in z = x^2, |x| <= 1", (atan_tail, atan_error, 7, 0, 1)),
-        "ERF_F64": ("erf(x)/x in z = x^2, |x| <= 0.85", (erf_small, lambda z: 1 / erf_small(z), 10, 0, 0.7226)),
-        "ERF_F32": ("erf(x)/x in z = x^2, |x| <= 0.85", (erf_small, lambda z: 1 / erf_small(z), 5, 0, 0.7226)),
+        "SINH_F64": ("(sinh r - r)/r^3 in z = r^2, |r| < ln(2)/2", (sinh_tail, sinh_error, 4, 0, LN2_HALF**2)),
+        "SINH_F32": ("(sinh r - r)/r^3 in z = r^2, |r| < ln(2)/2", (sinh_tail, sinh_error, 2, 0, LN2_HALF**2)),
+        "COSH_F64": ("(cosh r - 1)/r^2 in z = r^2, |r| < ln(2)/2", (cosh_tail, log_error, 5, 0, LN2_HALF**2)),
+        "COSH_F32": ("(cosh r - 1)/r^2 in z = r^2, |r| < ln(2)/2", (cosh_tail, log_error, 2, 0, LN2_HALF**2)),
+        "ATANH_WIDE_F64": ("(atanh(s) - s)/s^3 in z = s^2, |s| <= 0.27", (of_square(log_tail_half, third / 2), log_error, 8, 0, 0.0735)),
+        "ATANH_WIDE_F32": ("(atanh(s) - s)/s^3 in z = s^2, |s| <= 0.27", (of_square(log_tail_half, third / 2), log_error, 3, 0, 0.0735)),
+        "CBRT_F64": ("cbrt(m), sqrt(1/2) <= m <= sqrt(2)", (mp.cbrt, lambda m: 1 / mp.cbrt(m), 6, 0.7071, 1.4143)),
+        "CBRT_F32": ("cbrt(m), sqrt(1/2) <= m <= sqrt(2)", (mp.cbrt, lambda m: 1 / mp.cbrt(m), 3, 0.7071, 1.4143)),
+        "ERF_F64": ("erf(x)/x - 1 in z = x^2, |x| <= 0.85", (erf_small, erf_small_error, 10, 0, 0.7226)),
+        "ERF_F32": ("erf(x)/x - 1 in z = x^2, |x| <= 0.85", (erf_small, erf_small_error, 5, 0, 0.7226)),
         "LOG_ERFC_F64": ("log(erfc(x)), 0.85 <= x <= 5.95", (log_erfc, log_erfc_error, 19, 0.85, 5.95)),
         "LOG_ERFC_F32": ("log(erfc(x)), 0.85 <= x <= 4", (log_erfc, log_erfc_error, 7, 0.85, 4.0)),
+        "ERFC_F64": (erfc_text + "0.5 <= x <= 27.5", (erfc_scaled, erfc_error, 21, -0.7501, 0.7742)),
+        "ERFC_F32": (erfc_text + "0.5 <= x <= 10.5", (erfc_scaled, erfc_error, 10, -0.7501, 0.5001)),
     }
 
 

@@ -1,4 +1,4 @@
-"""Powers, roots and the hypotenuse.
+"""Powers.
 
 pow computes y log2|x| to about 64 bits and 2 to that power. In f64 the logarithm is a sum of two floats after FreeBSD's
 msun (`e_pow.c`, K. C. Ng): with s = f/(2+f) split in a head of 26 bits and an exact remainder, log(m) = (2/3) s (3 + s^2 + ...)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import NoDerivative
 from ..shapes import broadcast_types
 from ..types import BOOL, FLOAT, DType, TensorType, b1
 from .op import REQUIRED, NotDifferentiable, Op, OperandType, fail_dtype, register
@@ -67,6 +68,8 @@ def _sign(x: Any) -> Any:
 
 def _pow_by_base(b: Any, ct: Any, x: Any, y: Any) -> Any:
     if isinstance(y, (int, float)):  # an exponent known now
+        if y == 0:
+            return None
         if y == 2:
             return b.mul(ct, b.mul(x, 2.0))
         return b.mul(ct, b.mul(b.pow(x, y - 1), y))
@@ -103,15 +106,18 @@ _pointwise("pow", "x y", lambda x, y: x**y, _pow_by_base, _pow_by_exponent,
            kernel="vm_pow_{t}({x}, {y})", kernel_integer=None, form="x**y", doc="`x` to the power `y`.", lowest=1,
            domain=((0.3, 3.0), REAL), cost=30.0, ulp=4.0)
 _pointwise("floor_divide", "x y", np.floor_divide, STEP,
-           kernel="floor({x} / {y})", kernel_integer="{x} // {y}", form="floor(x/y)", doc="Quotient rounded towards minus infinity.", lowest=1,
+           kernel="", kernel_integer="{x} // {y}",
+           form="floor(x/y)", doc="Quotient rounded towards minus infinity.", lowest=1,
            domain=(REAL, (0.5, 3.0)), cost=5.0)
 _pointwise("remainder", "x y", np.remainder,
            lambda b, ct: ct, lambda b, ct, x, y: b.neg(b.mul(ct, b.floor_divide(x, y))),
-           kernel="{x} - floor({x} / {y}) * {y}", kernel_integer="{x} % {y}", form="x - floor(x/y)*y", lowest=1,
-           doc="Remainder with the sign of `y`.", domain=(REAL, (0.5, 3.0)), cost=6.0, ulp=1e6)
+           kernel="", kernel_integer="{x} % {y}",
+           form="x - floor(x/y)*y", lowest=1,
+           doc="Remainder with the sign of `y`.", domain=(REAL, (0.5, 3.0)), cost=6.0)
 _pointwise("neg", "x", np.negative, lambda b, ct: b.neg(ct), kernel="-{x}", form="-x", doc="Negation.", lowest=1)
 _pointwise("abs", "x", np.abs, lambda b, ct, x: b.mul(ct, b.sign(x)),
-           kernel="fabs({x})", kernel_integer="select({x} < {zero}, -{x}, {x})", form="Abs(x)", doc="Absolute value; the derivative at 0 is 0.", lowest=1)
+           kernel="fabs({x})", kernel_integer="select({x} < {zero}, -{x}, {x})", form="Abs(x)",
+           doc="Absolute value; the derivative at 0 is 0.", lowest=1)
 _pointwise("maximum", "x y", np.maximum,
            lambda b, ct, x, y: _winner(b, ct, b.gt(x, y), b.eq(x, y)),
            lambda b, ct, x, y: _winner(b, ct, b.lt(x, y), b.eq(x, y)),
@@ -143,7 +149,7 @@ _function("erf", _erf, lambda b, ct, x: b.mul(ct, b.mul(b.exp(b.neg(b.mul(x, x))
 _pointwise("relu", "x", lambda x: np.maximum(x, 0), lambda b, ct, x: b.where(b.gt(x, 0), ct, 0),
            kernel="rmax({x}, {zero})", form="Max(x, 0)", doc="max(x, 0); the derivative at 0 is 0.", lowest=1)
 _pointwise("sign", "x", _sign, STEP, lowest=1, form="sign(x)", doc="-1, 0 or 1.",
-           kernel="select({x} > {zero}, {one}, select({x} < {zero}, -{one}, {x}))")
+           kernel="select({x} > {zero}, {one}, select({x} < {zero}, -{one}, select({x} == {zero}, {zero}, {x})))")
 _pointwise("floor", "x", np.floor, STEP, kernel="floor({x})", form="floor(x)", doc="Largest integer not above.",
            lowest=FLOAT)
 _pointwise("ceil", "x", np.ceil, STEP, kernel="ceil({x})", form="ceiling(x)", doc="Smallest integer not below.",
@@ -206,9 +212,9 @@ def _infer_same(x: OperandType, *_: Any) -> TensorType:
     return TensorType(x.dtype, x.shape, None, x.weak)
 
 
-def _no_rule(b: Any, ct: Any, name: str) -> Any:
-    from ..errors import NoDerivative
-
+def _no_rule(b: Any, ct: Any, name: str, i: int) -> Any:
+    if i == 0:
+        return None
     raise NoDerivative(
         f"the custom Function `{name}` inside a compiled function has no derivative outside it",
         ("why", "its backward is Python code that the compiled function's backward can't call"),
@@ -219,6 +225,6 @@ register("clone", "x", "pointwise", infer=_infer_same, eager=lambda x: np.array(
          kernel="{x}", form="x", domain=(REAL,), doc="A copy.")
 register("detach", "x", "pointwise", infer=_infer_same, eager=lambda x: x, vjp=(lambda b, ct: None,),
          kernel="{x}", form="x", domain=(REAL,), doc="The same values, with no derivative.")
-register("opaque", "x", "pointwise", infer=_infer_same, eager=lambda x, name: x, vjp=(_no_rule,),
-         attributes={"name": REQUIRED}, kernel="{x}", form="x", domain=(REAL,),
-         doc="The result of a custom Function, whose derivative the graph doesn't know.")
+register("opaque", "*values", "library", infer=_infer_same, eager=lambda *values: values[0], vjp=(_no_rule,),
+         attributes={"name": REQUIRED}, domain=(REAL,),
+         doc="The first operand: what a custom Function made of the others. The graph doesn't know its derivative.")

@@ -83,7 +83,8 @@ class Op:
     infer       result type from operand types and attributes; raises the located errors of shape and dtype
     eager       the operation on ndarrays and literals, attributes following positionally
     vjp         one rule an operand, or why there is none
-    kernel      scalar expression for generated code, `{x}` standing for operands (pointwise only)
+    kernel      scalar expression for generated code, `{x}` standing for operands; empty where the operation runs
+                as a host step (reductions: the intrinsic that combines two values)
     kernel_integer  the same for integers where it differs; None where there is none
     form        SymPy expression of a pointwise operation, as text
     domain      interval a test draws each operand from

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -58,23 +59,14 @@ def _wide(dtype: DType) -> DType:
     return i64 if dtype.category <= INTEGER else dtype
 
 
-def _sum(x: Any, axis: Axes, keepdims: bool) -> Any:
-    if x.dtype.kind in "bui":
-        return np.add.reduce(x, axis=axis, keepdims=keepdims, dtype=np.int64)
-    return np.add.reduce(x, axis=axis, keepdims=keepdims)
-
-
-def _prod(x: Any, axis: Axes, keepdims: bool) -> Any:
-    return np.multiply.reduce(x, axis=axis, keepdims=keepdims, dtype=_wide_numpy(x))
-
-
-def _wide_numpy(x: Any) -> Any:
-    return np.int64 if x.dtype.kind in "bui" else x.dtype
+def _reduce(ufunc: Any, x: Any, axis: Axes, keepdims: bool) -> Any:
+    """NumPy's reduction; integers and truth values are added up as int64."""
+    return ufunc.reduce(x, axis=axis, keepdims=keepdims, dtype=np.int64 if x.dtype.kind in "bui" else None)
 
 
 def _mean(x: Any, axis: Axes, keepdims: bool) -> Any:
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.true_divide(np.add.reduce(x, axis=axis, keepdims=keepdims), count_over(x.shape, axis), dtype=x.dtype)
+        return np.true_divide(_reduce(np.add, x, axis, keepdims), count_over(x.shape, axis), dtype=x.dtype)
 
 
 def _mean_rule(b: Any, ct: Any, types: Any, axis: Axes, keepdims: bool) -> Any:
@@ -121,10 +113,12 @@ def _exclusive(b: Any, x: Any, lead: tuple[int, ...], count: int, dtype: DType, 
     return result
 
 
-_reduction("sum", _sum, _spread, result=_wide, kernel="radd", doc="Sum over `axis` (all axes by default).")
+_reduction("sum", partial(_reduce, np.add), _spread, result=_wide, kernel="radd", ulp=8.0,
+           doc="Sum over `axis` (all axes by default).")
 _reduction("mean", _mean, _mean_rule, lowest=FLOAT, kernel="radd", promotion="none", ulp=4.0,
            doc="Mean over `axis`.")
-_reduction("prod", _prod, _prod_rule, result=_wide, kernel="rmul", doc="Product over `axis`.")
+_reduction("prod", partial(_reduce, np.multiply), _prod_rule, result=_wide, kernel="rmul", ulp=8.0,
+           doc="Product over `axis`.")
 _reduction("amax", lambda x, axis, keepdims: np.maximum.reduce(x, axis=axis, keepdims=keepdims), _extremum_rule,
            kernel="rmax", doc="Largest element over `axis`; ties share the gradient.")
 _reduction("amin", lambda x, axis, keepdims: np.minimum.reduce(x, axis=axis, keepdims=keepdims), _extremum_rule,

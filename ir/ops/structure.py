@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -235,12 +236,20 @@ register("scatter_add", "x index", "library", infer=lambda x, index, shape, axis
 register("full", "", "source", infer=lambda shape, value, dtype: TensorType(dtype, tuple(shape)),
          eager=lambda shape, value, dtype: np.full(shape, value, dtype.numpy), vjp=NO_OPERANDS,
          attributes={"shape": REQUIRED, "value": REQUIRED, "dtype": REQUIRED}, doc="One value everywhere.")
-register("arange", "", "source",
-         infer=lambda start, stop, step, dtype: TensorType(dtype, (max(0, -(-(stop - start) // step)),)
-                                                           if isinstance(start + stop + step, int)
-                                                           else np.arange(start, stop, step).shape),
-         eager=lambda start, stop, step, dtype: np.arange(start, stop, step, dtype.numpy), vjp=NO_OPERANDS,
+
+
+def _infer_arange(start: float, stop: float, step: float, dtype: DType) -> TensorType:
+    return TensorType(dtype, (max(0, math.ceil((stop - start) / step)),))
+
+
+def _arange(start: Any, stop: Any, step: Any, dtype: DType) -> Any:
+    numpy: Any = np
+    return numpy.arange(start, stop, step, dtype.numpy)
+
+
+register("arange", "", "source", infer=_infer_arange, eager=_arange, vjp=NO_OPERANDS,
          attributes={"start": REQUIRED, "stop": REQUIRED, "step": REQUIRED, "dtype": REQUIRED},
          doc="Evenly spaced values.")
-register("constant", "", "source", infer=lambda data: data.type, eager=lambda data: data.array, vjp=NO_OPERANDS, attributes={"data": REQUIRED},
+register("constant", "", "source", infer=lambda data: data.type, eager=lambda data: data.array, vjp=NO_OPERANDS,
+         attributes={"data": REQUIRED},
          doc="An array written down in the graph.")

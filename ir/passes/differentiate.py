@@ -46,9 +46,7 @@ def differentiate(graph: Graph, wrt: Sequence[Node] | None = None) -> Joint:
     for node in graph.nodes:
         builder.adopt(node)
     outputs = [o for o in graph.outputs if isinstance(o, Node) and o.type.dtype.is_differentiable]
-    seeds = tuple(input_node(f"d_{o.name}" if outputs.count(o) == 1 else f"d{i}_{o.name}",
-                             TensorType(o.type.dtype, o.type.shape)) for i, o in enumerate(outputs))
-    builder.reserve(*seeds)
+    seeds = tuple(input_node(builder.unique(f"d_{o.name}"), TensorType(o.type.dtype, o.type.shape)) for o in outputs)
     count = len(builder.nodes)
     cotangents: dict[Node, Node] = {}
     for output, seed in zip(outputs, seeds, strict=True):
@@ -91,12 +89,22 @@ def _propagate(b: GraphBuilder, node: Node, cotangents: dict[Node, Node], active
                 continue
             raise NoDerivative(f"`{node.op.name}` has no derivative", ("where", str(node.origin)),
                                ("why", node.op.vjp.reason), fix="`.detach()` its input")
-        part = node.op.rule(index)(
-            b, ct, node.inputs, node, node.attrs,
-            lambda: tuple(i.type if isinstance(i, Node) else i for i in node.inputs), lambda: node.type, index)
+        part = _derive(b, ct, node, index)
         if part is not None:
             part = sum_to(b, part, part.type.shape, operand.type.shape)
             _accumulate(b, cotangents, operand, part)
+
+
+def _derive(b: GraphBuilder, ct: Node, node: Node, index: int) -> Node | None:
+    """Apply the rule of one operand; an error it raises names the user's line."""
+    try:
+        part: Node | None = node.op.rule(index)(
+            b, ct, node.inputs, node, node.attrs,
+            lambda: tuple(i.type if isinstance(i, Node) else i for i in node.inputs), lambda: node.type, index)
+    except NoDerivative as error:
+        error.facts = (("where", node.note), *error.facts)
+        raise
+    return part
 
 
 def _accumulate(b: GraphBuilder, cotangents: dict[Node, Node], node: Node, part: Node) -> None:

@@ -11,7 +11,6 @@ from typing import Any
 
 from ..builder import GraphBuilder
 from ..graph import Graph, Node, Operand
-from ..shapes import broadcast_shapes
 from .eliminate import eliminate_dead
 
 __all__ = ["simplify"]
@@ -39,14 +38,12 @@ def simplify(graph: Graph) -> Graph:
 
 
 def _rewrite(b: GraphBuilder, node: Node, operands: tuple[Any, ...]) -> Any:
-    rule = RULES.get(node.op.name)
-    if rule is not None:
-        simpler = rule(b, node, operands)
+    if node.op.kind == "pointwise" and node.op.name != "cast":
+        simpler = _pointwise(b, node, operands)
         if simpler is not None:
             return simpler
-    if node.op.kind == "pointwise":
-        return _pointwise(b, node, operands)
-    return None
+    rule = RULES.get(node.op.name)
+    return None if rule is None else rule(b, node, operands)
 
 
 def _like(node: Node, operand: Any) -> bool:
@@ -61,18 +58,20 @@ def _is(operand: Any, value: float) -> bool:
 
 def _pointwise(b: GraphBuilder, node: Node, operands: tuple[Any, ...]) -> Any:
     """Constants become literals, expanded operands are read unexpanded, and expansion moves behind the operation."""
-    if node.op.name == "cast":
-        return None
-    lean = [_lean(operand) for operand in operands]
+    lean = tuple(map(_lean, operands))
     if all(new is old for new, old in zip(lean, operands, strict=True)):
         return None
-    shapes = [operand.type.shape for operand in lean if isinstance(operand, Node)]
-    if not shapes:
+    types = [operand.type if isinstance(operand, Node) else operand for operand in lean]
+    if not any(isinstance(operand, Node) for operand in lean):
+        value = b.emit(node.op, lean, node.attrs)
+        return b.full(shape=node.type.shape, value=value, dtype=node.type.dtype)
+    small = Node(node.op, lean, node.attrs, node.op.infer(*types, *node.attrs), node.name, node.origin)
+    if small.type.dtype is not node.type.dtype:
         return None
-    value = b.emit(node.op, tuple(lean), node.attrs)
-    if isinstance(value, Node) and value.type.dtype is not node.type.dtype:
-        return None
-    if broadcast_shapes(node.op.name, shapes) == node.type.shape:
+    value = _rewrite(b, small, lean)
+    if value is None:
+        value = b.emit(node.op, lean, node.attrs, node.name, node.origin)
+    if not isinstance(value, Node) or value.type.shape == node.type.shape:
         return value
     return b.expand(value, shape=node.type.shape)
 
@@ -80,7 +79,8 @@ def _pointwise(b: GraphBuilder, node: Node, operands: tuple[Any, ...]) -> Any:
 def _lean(operand: Any) -> Any:
     while isinstance(operand, Node):
         if operand.op.name == "full":
-            return operand.attr("value")
+            kind = (bool, int, float, complex)[operand.type.dtype.category]
+            return kind(operand.attr("value"))
         if operand.op.name != "expand":
             return operand
         operand = operand.inputs[0]
