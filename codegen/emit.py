@@ -20,7 +20,7 @@ from .fuse import Group, kernel_text
 from .loops import Nest, build_nest
 from .views import View
 
-__all__ = ["Emitted", "emit"]
+__all__ = ["Emitted", "element_text", "emit", "literal_text", "operand_dtype", "rename"]
 
 BLOCK = 1024
 IDENTITY = {"radd": "0", "rmul": "1"}
@@ -162,14 +162,14 @@ class _Writer:
         level = max((lv for _, lv in operands), default=-1)
         name = self.names[node] = f"v{len(self.names)}"
         self.levels[node] = level
-        self.kernel.at(level, f"{name} = {_expression(node, [text for text, _ in operands])}")
+        self.kernel.at(level, f"{name} = {element_text(node, [text for text, _ in operands])}")
         if node in self.accesses:
             self._store(node, name)
 
     def _operand(self, operand: Operand, reader: Node) -> tuple[str, int]:
         """The text of an operand, and the loop level from which on it is known."""
         if not isinstance(operand, Node):
-            return _literal(operand, _operand_dtype(reader)), -1
+            return literal_text(operand, operand_dtype(reader)), -1
         if operand in self.names:
             return self.names[operand], self.levels[operand]
         access = self.accesses[operand]
@@ -281,22 +281,21 @@ class _Writer:
 
     def _readable(self, source: str) -> str:
         """The text with the graph's names, and above each group of statements the line it comes from."""
-        names = {self.names[node]: node for node in self.names}
+        names = {name: (node.name, node.note if node.op.kind != "source" else "") for node, name in self.names.items()}
         pointers = {f"p{i}": f"p_{node.name}" for node, i in self.order.items()}
         return rename(source, names, pointers)
 
 
-def rename(source: str, values: dict[str, Node], pointers: dict[str, str]) -> str:
-    """Kernel text in the graph's names, with the origin of each statement as a comment."""
-    table = {**pointers, **{name: node.name for name, node in values.items()}}
+def rename(source: str, labels: dict[str, tuple[str, str]], pointers: dict[str, str]) -> str:
+    """Kernel text in the graph's names; `labels` gives for each variable its name there, and where it comes from."""
+    table = {**pointers, **{name: label for name, (label, _) in labels.items()}}
     lines: list[str] = []
     last = ""
     for line in source.splitlines():
         found = re.match(r"( *)(v\d+) = ", line)
         if found:
-            node = values[found[2]]
-            note = node.note
-            if note and note != last and node.op.kind != "source":
+            note = labels[found[2]][1]
+            if note and note != last:
                 lines.append(f"{found[1]}# {note}")
                 last = note
         lines.append(re.sub(r"\b[vp]\d+\b", lambda m: table.get(m[0], m[0]), line))
@@ -313,7 +312,7 @@ def _result_strides(node: Node, view: View, space: tuple[int, ...]) -> tuple[int
     return tuple(0 if d in axes else s for d, s in enumerate(steps)) if space else ()
 
 
-def _operand_dtype(node: Node) -> DType:
+def operand_dtype(node: Node) -> DType:
     """The element type in which a node's literals are written."""
     operands: Sequence[Operand] = node.inputs[1:] if node.op.name == "where" else node.inputs
     for operand in operands:
@@ -322,18 +321,19 @@ def _operand_dtype(node: Node) -> DType:
     return node.type.dtype
 
 
-def _expression(node: Node, operands: list[str]) -> str:
+def element_text(node: Node, operands: list[str]) -> str:
+    """The scalar expression that computes one element of a node from those of its operands."""
     text = kernel_text(node)
     assert text is not None
-    dtype = _operand_dtype(node)
+    dtype = operand_dtype(node)
     names = dict(zip(node.op.operands, operands, strict=True))
     short = node.type.dtype.short
-    text = text.format(**names, t=short, zero=_literal(0, dtype), one=_literal(1, dtype))
+    text = text.format(**names, t=short, zero=literal_text(0, dtype), one=literal_text(1, dtype))
     # arithmetic on small integers is done in 64 bits: bring it back, so that it wraps as NumPy's does
     return f"to_{short}({text})" if short in ("i8", "i16", "i32", "u8") and node.op.name != "cast" else text
 
 
-def _literal(value: object, dtype: DType) -> str:
+def literal_text(value: object, dtype: DType) -> str:
     """A Python number as a constant of an element type."""
     if dtype.category == BOOL:
         return str(bool(value))
@@ -347,14 +347,14 @@ def _literal(value: object, dtype: DType) -> str:
 
 def _identity(combine: str, dtype: DType) -> str:
     if combine in IDENTITY:
-        return _literal(int(IDENTITY[combine]), dtype)
+        return literal_text(int(IDENTITY[combine]), dtype)
     sign = -1 if combine == "rmax" else 1
     if dtype.category == FLOAT:
-        return _literal(sign * math.inf, dtype)
+        return literal_text(sign * math.inf, dtype)
     bits = dtype.itemsize * 8
     if dtype.short.startswith("u"):
-        return _literal(0 if sign < 0 else 2**bits - 1, dtype)
-    return _literal(-(2 ** (bits - 1)) if sign < 0 else 2 ** (bits - 1) - 1, dtype)
+        return literal_text(0 if sign < 0 else 2**bits - 1, dtype)
+    return literal_text(-(2 ** (bits - 1)) if sign < 0 else 2 ** (bits - 1) - 1, dtype)
 
 
 def _joined(combine: str, a: str, b: str) -> str:

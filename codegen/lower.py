@@ -12,7 +12,8 @@ from retape.ir.passes import erase_markers, simplify
 from retape.ir.shapes import row_major_strides
 
 from .emit import Emitted, emit
-from .fuse import Group, fuse
+from .fuse import Group, Plan, fuse
+from .tiny import emit_tiny, suits
 from .views import Buffer, View, apply_view, contiguous_view
 
 __all__ = ["HostStep", "KernelStep", "Lowered", "ProductStep", "lower"]
@@ -117,16 +118,38 @@ class _Lowering:
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
-        self.plan = fuse(graph)
+        self.plan: Plan
+        self.called: set[Node] = set()
         self.result = Lowered(graph)
         self.views: dict[Node, View] = {}
-        self.called = {step for step in self.plan.steps if isinstance(step, Node)}
 
     def run(self, fresh: list[bool]) -> Lowered:
         for index, node in enumerate(self.graph.inputs):
             buffer = Buffer(node.type.dtype, node.type.numel, "input", index)
             self.result.inputs.append(buffer)
             self.views[node] = _input_view(node, buffer)
+        if suits(self.graph):
+            self._tiny()
+        else:
+            self._fused()
+        self._outputs(fresh)
+        return self.result
+
+    def _tiny(self) -> None:
+        """All operations in one kernel; only views of inputs stay views."""
+        for node in self.graph.nodes:
+            if node.op.kind == "view":
+                self._place(node)
+        results = list(dict.fromkeys(o for o in results_of(self.graph) if isinstance(o, Node) and o not in self.views))
+        for node in results:
+            self.views[node] = contiguous_view(self._buffer(node, "arena"), node.type.shape)
+        if results:
+            self.result.steps.append(KernelStep(emit_tiny(self.graph, self.views, results)))
+
+    def _fused(self) -> None:
+        """Kernels over loops, and calls between them."""
+        self.plan = fuse(self.graph)
+        self.called = {step for step in self.plan.steps if isinstance(step, Node)}
         for node in self.graph.nodes:
             self._place(node)
         for step in self.plan.steps:
@@ -134,8 +157,6 @@ class _Lowering:
                 self.result.steps.append(KernelStep(emit(step, self.views, self.plan.stored, self.plan.inlined)))
             else:
                 self._call(step)
-        self._outputs(fresh)
-        return self.result
 
     def _place(self, node: Node) -> None:
         """Decide where a value lies; fused values that nobody else reads lie nowhere."""

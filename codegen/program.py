@@ -171,6 +171,30 @@ class Program:
         finally:
             self._frames.append(frame)
 
+    def direct(self) -> Callable[..., Any] | None:
+        """A function of the input arrays (as they lie in memory, all of them arrays) that gives the outputs.
+
+        None where the program has host steps, or results that are not fresh arrays.
+        """
+        if len(self._plan) != 1 or not isinstance(self._plan[0], _Segment) or not all(
+            o.plain and not o.copied and any(o.index == i for i, *_ in self._fresh) for o in self._outputs
+        ):
+            return None
+        scope: dict[str, Any] = {"frames": self._frames, "new_frame": self._frame, "empty": np.empty}
+        inputs = [f"v{index}" for index, _ in self._inputs]
+        lines = ["try: frame = frames.pop()", "except IndexError: frame = new_frame()"]
+        for index, dtype, shape in self._fresh:
+            scope[f"shape{index}"], scope[f"dtype{index}"] = shape, dtype
+            lines.append(f"v{index} = empty(shape{index}, dtype{index})")
+        for index, constant in self._constants:
+            scope[f"v{index}"] = constant
+        chosen = self._plan[0].pick([f"v{i}" for i in range(len(self._external))])
+        lines += [f"frame.entries[0](({', '.join(chosen)}{',' if chosen else ''}))", "frames.append(frame)",
+                  f"return {', '.join(f'v{o.index}' for o in self._outputs)},"]
+        exec(f"def run({', '.join(inputs)}):\n" + "\n".join(f"    {line}" for line in lines), scope)
+        run: Callable[..., Any] = scope["run"]
+        return run
+
     def _host(self, step: HostStep, values: Values, frame: _Frame) -> None:
         operands = [self._array(o, values, frame) if isinstance(o, View) else o for o in step.operands]
         try:

@@ -31,8 +31,8 @@ def main() -> dict[str, Any]:
     print(values, penalty.explain(), sep="\n")
 
     # the text form is Python: it can be read back, and run
-    again = ir.parse(str(seen.forward))
-    same = ir.same_graph(again, seen.forward)
+    again = ir.parse(str(seen.graph))
+    same = ir.same_graph(again, seen.graph)
     print("parse(print(g)) == g:", same)
     return {"values": values, "traces": penalty.traces, "same": same, "interpreted": again(near)[0]}
 

@@ -22,7 +22,7 @@ import numpy as np
 import retape as rt
 from retape.ir import TensorType
 from retape.ir.errors import CODES, RetapeError, explain
-from retape.ir.passes.differentiate import differentiable_inputs
+from retape.ir.passes.differentiate import active_nodes, differentiable_inputs
 from retape.ir.types import DTYPES
 
 STAGES = ("trace", "forward", "backward", "kernels", "llvm", "asm")
@@ -161,8 +161,9 @@ def command_show(options: argparse.Namespace) -> int:
     args, keywords = call_arguments(options, function)
     compiled = function if isinstance(function, rt.CompiledFunction) else rt.compile(function)
     found = compiled.specialize(*args, **keywords)
-    stages = options.what or (("trace", "forward", "backward", "kernels"))
-    derivable = bool(differentiable_inputs(found.graph))
+    stages = options.what or STAGES[:4]
+    active = active_nodes(found.graph, differentiable_inputs(found.graph))
+    derivable = any(out in active for out in found.graph.outputs)
     for stage in stages:
         if len(stages) > 1:
             print(f"# ---- {stage}\n")

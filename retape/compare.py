@@ -116,7 +116,7 @@ def compare(function: Callable[..., Any], *args: Any, seed: int = 0, **kwargs: A
     are compared one by one and the first that differs is named. Raises `TypeError` where there is nothing to compare.
     """
     compiled = function if isinstance(function, CompiledFunction) else CompiledFunction(function)
-    found = Comparison(compiled.function.__qualname__)
+    found = Comparison(compiled.__qualname__)
     eager = _run(compiled.function, args, kwargs, seed)
     (fresh, named), _ = _fresh(args, kwargs)
     compiled.specialize(*fresh, **named)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import keyword
+import re
 import warnings
 from collections.abc import Callable, Sequence
 from functools import update_wrapper
@@ -19,6 +21,7 @@ from retape.tracer.trace import trace
 from retape.tracer.transforms import to_numpy
 from retape.tracer.tree import flatten, unflatten
 
+from .entry import MISS, make_entry
 from .specialization import Specialization
 
 __all__ = ["CompiledFunction", "compile"]
@@ -40,8 +43,13 @@ class CompiledFunction:
         self.function = function
         self.budget = budget
         self.traces = 0
+        self._entry: Callable[[tuple[Any, ...]], Any] | None = None
         self._known: dict[Any, list[Specialization]] = {}
         self._exhausted: set[Any] = set()
+        # the graph's name has to be one that Python accepts: `lambda_` for a lambda
+        self.__qualname__ = getattr(function, "__qualname__", type(function).__name__)
+        name = re.sub(r"\W", "", getattr(function, "__name__", type(function).__name__)) or "function"
+        self._name = f"{name}_" if keyword.iskeyword(name) else name
         self._signature = inspect.signature(function)
         parameters = self._signature.parameters.values()
         self._positional = [p.name for p in parameters
@@ -60,10 +68,16 @@ class CompiledFunction:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if state.tracer is not None:  # inside another trace: inlined
             return self.function(*args, **kwargs)
+        if self._entry is not None and not kwargs:
+            result = self._entry(args)
+            if result is not MISS:
+                return result
         call = self._call(args, kwargs)
         for known in self._known.get(call.key, ()):
             found = known.run(call.leaves)
             if found is not None:
+                if self._simple and call.flat:
+                    self._entry = make_entry(known, call.leaves, call.tensors)
                 return call.finish(known, found)
         if call.key in self._exhausted:
             return self._eager(call)
@@ -91,13 +105,13 @@ class CompiledFunction:
 
     def explain(self) -> str:
         """What was traced, and on what each trace depends."""
-        lines = [f"{self.function.__qualname__}: {len(self.specializations)} trace(s)"]
+        lines = [f"{self.__qualname__}: {len(self.specializations)} trace(s)"]
         for number, known in enumerate(self.specializations):
             lines.append(f"  [{number}] " + known.explain().replace("\n", "\n      "))
         return "\n".join(lines)
 
     def __repr__(self) -> str:
-        return f"<compiled {self.function.__qualname__}: {len(self.specializations)} trace(s)>"
+        return f"<compiled {self.__qualname__}: {len(self.specializations)} trace(s)>"
 
     # ---- calling
 
@@ -119,15 +133,14 @@ class CompiledFunction:
             self._exhausted.add(call.key)
             last = group[-1].graph.guards
             warnings.warn(
-                f"RT401 GuardExplosion: `{self.function.__qualname__}` reached its budget of {self.budget} traces for "
+                f"RT401 GuardExplosion: `{self.__qualname__}` reached its budget of {self.budget} traces for "
                 f"one signature and runs eagerly now\n  last guard : "
                 f"{last[-1].note if last else 'a changed closure or global'}\n  why        : each new outcome of a "
                 f"look at a value needs a trace\n  fix        : use `rt.where`, fewer branches, or a larger `budget`",
                 GuardExplosion, stacklevel=3)
             return self._eager(call)
         environment = Environment(self.function, call.objects)
-        name = self.function.__name__.strip("<>")
-        recorded = trace(self.function, name, call.named_leaves, call.rebuild, environment)
+        recorded = trace(self.function, self._name, call.named_leaves, call.rebuild, environment)
         self._refuse_effects(environment)
         self.traces += 1
         group.append(Specialization(recorded, environment, call.leaves, self.function))
@@ -138,7 +151,7 @@ class CompiledFunction:
         changed = [path.name for path in environment.paths if not path.holds()]
         if changed:
             raise located(UnsupportedOp(
-                f"`{changed[0]}` was changed by `{self.function.__qualname__}` itself",
+                f"`{changed[0]}` was changed by `{self.__qualname__}` itself",
                 ("why", "compiled calls don't run the function's Python code, so the change would happen only once"),
                 fix="return the new value and assign it outside"))
 
@@ -206,6 +219,11 @@ class _Call:
     @property
     def named_leaves(self) -> Sequence[tuple[str, Any]]:
         return list(zip(self.names, self.leaves, strict=True))
+
+    @property
+    def flat(self) -> bool:
+        """Whether every argument is a leaf itself."""
+        return all(structure == "*" for structure, _ in self.structures)
 
     def rebuild(self, leaves: list[Any]) -> Any:
         """(args, kwargs) from what stands for the leaves."""

@@ -37,26 +37,26 @@ class Specialization:
         self.graph: Graph = recorded.graph
         self.environment = environment
         self._code = DifferentiableGraph(recorded.graph)
-        self._sources = recorded.inputs
-        self._captured = [(s, type_of(_array(s)), _array(s).strides, _requires(s))
+        self.sources = recorded.inputs
+        self.captures = [(s, type_of(_array(s)), _array(s).strides, _requires(s))
                           for s in recorded.inputs if not isinstance(s, int)]
         self._marked = tuple(i for i, operand in enumerate(self._operands(leaves)) if _requires(operand))
-        self._structure = flatten(recorded.result)[1]
-        self._plan: list[tuple[str, Any]] = []
+        self.structure = flatten(recorded.result)[1]
+        self.plan: list[tuple[str, Any]] = []
         constant = set()
         count = 0
         for out in recorded.outputs:
             if not isinstance(out, Tensor):
-                self._plan.append(("value", out))
+                self.plan.append(("value", out))
                 continue
             position = next((i for i, leaf in enumerate(leaves) if leaf is out), None)
-            outside = next((s for s, *_ in self._captured if s is out), None)
+            outside = next((s for s, *_ in self.captures if s is out), None)
             if position is not None:
-                self._plan.append(("leaf", position))
+                self.plan.append(("leaf", position))
             elif outside is not None:
-                self._plan.append(("value", outside))
+                self.plan.append(("value", outside))
             else:
-                self._plan.append(("output", count))
+                self.plan.append(("output", count))
             if not out._requires_grad:
                 constant.add(count)
             count += 1
@@ -68,7 +68,7 @@ class Specialization:
         """The result's leaves, or None where this trace doesn't hold for these arguments and surroundings."""
         if not self.environment.holds():
             return None
-        for source, kind, strides, requires in self._captured:
+        for source, kind, strides, requires in self.captures:
             array = _array(source)
             if type_of(array) != kind or array.strides != strides or _requires(source) != requires:
                 return None
@@ -78,10 +78,10 @@ class Specialization:
             if not guard.holds(found):
                 return None
         return [outputs[v] if kind == "output" else leaves[v] if kind == "leaf" else _copied(v)
-                for kind, v in self._plan]
+                for kind, v in self.plan]
 
     def _operands(self, leaves: list[Any]) -> list[Any]:
-        return [leaves[s] if isinstance(s, int) else s for s in self._sources]
+        return [leaves[s] if isinstance(s, int) else s for s in self.sources]
 
     def inputs_of(self, leaves: list[Any]) -> list[Any]:
         """The arrays (and floats) that the graph's inputs stand for in a call."""
@@ -89,7 +89,11 @@ class Specialization:
 
     def rebuild(self, outputs: list[Any]) -> Any:
         """The function's result from its leaves."""
-        return unflatten(self._structure, outputs)
+        return unflatten(self.structure, outputs)
+
+    def direct(self) -> Callable[..., Any] | None:
+        """The program's own entry, where it is one native run that makes fresh arrays."""
+        return self._code.program.direct()
 
     # ---- looking
 

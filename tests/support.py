@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from hypothesis import settings
 from numpy.lib.stride_tricks import as_strided
 
 from retape.codegen.kernels import Kernel
@@ -17,8 +19,16 @@ from retape.ir import CATALOGUE, DTYPES, Array, Graph, GraphBuilder, Op, TensorT
 from retape.ir.errors import RetapeError
 
 __all__ = [
-    "Sample", "assert_close", "attributes_of", "executions", "graph_of", "layout", "run_unjitted", "samples", "ulps",
+    "Sample", "assert_close", "all_ops", "attributes_of", "examples", "executions", "graph_of", "layout", "run_unjitted", "samples", "ulps",
 ]
+
+
+SOAK = int(os.environ.get("RETAPE_SOAK", "0"))  # how many times more examples, and fresh ones at each run
+
+
+def examples(count: int) -> Any:
+    """Hypothesis settings: `count` examples, the same at every run unless RETAPE_SOAK asks for more."""
+    return settings(max_examples=count * max(SOAK, 1), derandomize=not SOAK, deadline=None)
 
 
 # ---- graphs

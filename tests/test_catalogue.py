@@ -38,7 +38,7 @@ def test_entry_is_complete(op: Op) -> None:
         assert len(op.domain) == len(op.operands), "a sample domain for each operand"
         assert all(low < high for low, high in op.domain)
     if op.kind == "pointwise":
-        assert op.kernel and op.form
+        assert (op.kernel or op.kernel_integer) and op.form
         names = set(op.operands)
         assert {str(s) for s in sympy.sympify(op.form).free_symbols} <= names
         filled = op.kernel.format(**dict.fromkeys(op.operands, "v"), t="f64", zero="0.0", one="1.0")

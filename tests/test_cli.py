@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-import retape.__main__ as cli
 from retape.ir import parse
 from retape.ir.errors import CODES
+
+import retape.__main__ as cli
 
 MODEL = '''
 import retape as rt
@@ -74,7 +74,7 @@ def test_show_one_stage(stage: str, model: str, capsys: pytest.CaptureFixture[st
     if stage in ("trace", "forward", "backward"):
         assert parse(out).kind == stage
     else:
-        assert {"kernels": "def kernel(", "llvm": "define", "asm": ".text"}[stage] in out
+        assert {"kernels": "def kernel(", "llvm": "define", "asm": "ret"}[stage] in out
 
 
 def test_show_nested_and_named_arguments(model: str, capsys: pytest.CaptureFixture[str]) -> None:

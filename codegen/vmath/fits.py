@@ -58,6 +58,33 @@ def erfc_scaled(t: mp.mpf) -> mp.mpf:
     return (1 + 2 * x) * mp.exp(x * x) * mp.erfc(x) - mp.mpf(5) / 4
 
 
+def lgamma_ratio(y: mp.mpf) -> mp.mpf:
+    """log(gamma(2+y)) / y."""
+    return mp.loggamma(2 + y) / y
+
+
+def stirling(z: mp.mpf) -> mp.mpf:
+    """x times what Stirling's formula for log(gamma(x)) leaves over, z = 1/x^2."""
+    if z < mp.mpf(10) ** -9:
+        return mp.mpf(1) / 12 - z / 360 + z * z / 1260
+    x = 1 / mp.sqrt(z)
+    return (mp.loggamma(x) - (x - mp.mpf(1) / 2) * mp.log(x) + x - mp.log(2 * mp.pi) / 2) * x
+
+
+def digamma_ratio(v: mp.mpf) -> mp.mpf:
+    """digamma(3/2 + v) / (3/2 + v - x0), x0 the zero of digamma."""
+    zero = mp.findroot(mp.digamma, mp.mpf("1.4616321449683623412626595423257"))
+    return mp.digamma(v + 1.5) / (v + 1.5 - zero)
+
+
+def digamma_stirling(z: mp.mpf) -> mp.mpf:
+    """(log(x) - 1/(2x) - digamma(x)) x^2, z = 1/x^2."""
+    if z < mp.mpf(10) ** -9:
+        return mp.mpf(1) / 12 - z / 120 + z * z / 252
+    x = 1 / mp.sqrt(z)
+    return (mp.log(x) - 1 / (2 * x) - mp.digamma(x)) * x * x
+
+
 def fits() -> dict[str, tuple[str, Fit]]:
     """Name -> (comment, fit), in the order of `coefficients.py`."""
     exp_error, expm1_error = (lambda r: r**2 + TINY), near(lambda r: r**2 / mp.expm1(r), 1e-14)
@@ -81,6 +108,12 @@ def fits() -> dict[str, tuple[str, Fit]]:
     erfc_text = "(1 + 2x) e^(x^2) erfc(x) - 5/4 in t = (x - 7/2)/(x + 7/2), "
     log_erfc = lambda x: mp.log(mp.erfc(x))  # noqa: E731
     log_erfc_error = lambda x: mp.erfc(x) / mp.erf(x)  # noqa: E731
+    lgamma, lgamma_text = near(lgamma_ratio, mp.digamma(2)), "log(gamma(2+y))/y, -1 <= y <= 1/2"
+    lgamma_error = lambda y: 1 / (lgamma(y) + 0.1)  # noqa: E731
+    digamma_error = lambda v: 1 / digamma_ratio(v)  # noqa: E731
+    digamma_text = "digamma(3/2 + v)/(3/2 + v - x0), |v| <= 1/2"
+    stirling_text = "x times the rest of Stirling's formula, in 1/x^2, x >= 4.5"
+    rest_text = "(log x - 1/(2x) - digamma(x)) x^2 in 1/x^2, x >= 4"
     half, third = mp.mpf(1) / 2, 2 / mp.mpf(3)
     exp_text = "(e^r - 1 - r)/r^2 on |r| < ln(2)/2, error relative to "
     log_text = "(2 atanh(s) - 2s)/s^3 in z = s^2, sqrt(1/2) <= (1+s)/(1-s) <= sqrt(2)"
@@ -118,6 +151,14 @@ def fits() -> dict[str, tuple[str, Fit]]:
         "LOG_ERFC_F32": ("log(erfc(x)), 0.85 <= x <= 4", (log_erfc, log_erfc_error, 7, 0.85, 4.0)),
         "ERFC_F64": (erfc_text + "0.5 <= x <= 27.5", (erfc_scaled, erfc_error, 21, -0.7501, 0.7742)),
         "ERFC_F32": (erfc_text + "0.5 <= x <= 10.5", (erfc_scaled, erfc_error, 10, -0.7501, 0.5001)),
+        "LGAMMA": (lgamma_text, (lgamma, lgamma_error, 25, -1, 0.5)),
+        "LGAMMA_SHORT": (lgamma_text, (lgamma, lgamma_error, 12, -1, 0.5)),
+        "STIRLING": (stirling_text, (stirling, lambda z: 0.09, 8, 0, 0.0494)),
+        "STIRLING_SHORT": (stirling_text, (stirling, lambda z: 0.09, 2, 0, 0.0494)),
+        "DIGAMMA": (digamma_text, (digamma_ratio, digamma_error, 22, -0.5, 0.5)),
+        "DIGAMMA_SHORT": (digamma_text, (digamma_ratio, digamma_error, 11, -0.5, 0.5)),
+        "DIGAMMA_STIRLING": (rest_text, (digamma_stirling, lambda z: z + TINY, 8, 0, 0.0625)),
+        "DIGAMMA_STIRLING_SHORT": (rest_text, (digamma_stirling, lambda z: z + TINY, 2, 0, 0.0625)),
     }
 
 

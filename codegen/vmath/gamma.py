@@ -1,0 +1,106 @@
+"""The logarithm of |gamma| and its derivative, digamma.
+
+Both rest on the recurrence gamma(x+1) = x gamma(x), a polynomial on an interval of length one, Stirling's series above
+4.5 and 4 (Abramowitz and Stegun 6.1.41 and 6.3.18, as minimax polynomials in 1/x^2), and the reflection formulas 6.1.17 and
+6.3.7 for negative x. Near their zeros at positive x they are accurate to a few ULP, because the polynomials have those
+zeros as factors. Near the zeros at negative x only the absolute error is small. f32 is computed in f64.
+"""
+
+from __future__ import annotations
+
+import math
+
+from retape.codegen.vmath import coefficients as c
+from retape.codegen.vmath.exp_log import log
+from retape.codegen.vmath.far import sine
+from retape.codegen.vmath.value import Scalar, constant, equal, f32, f64, fabs, horner, is_f32, is_nan, poly, select
+
+LGAMMA_STIRLING, DIGAMMA_STIRLING = 4.5, 4.0
+HALF_LOG_2PI = 0.9189385332046728
+LOG_PI = 1.1447298858494002
+# The zero of digamma, in two parts.
+ZERO_HIGH, ZERO_LOW = 1.4616321449683622, 9.549995429965697e-17
+
+
+def fraction_of(x: Scalar) -> Scalar:
+    """|x| less the nearest integer."""
+    a = fabs(x)
+    return select(a < 2.0**52, a - ((a + 2.0**52) - 2.0**52), 0.0)
+
+
+def lgamma_positive(x: Scalar, short: bool) -> Scalar:
+    """log(gamma(x)) for f64 x > 0.
+
+    y B(y) is log(gamma(2+y)) for -1 < y < 1/2. Below 1.25, y = x-1 and log(x) is subtracted; up to 2.5, y = x-2; up to
+    4.5 factors x-1 and x-2 are split off until the rest is below 2.5, and the logarithm of their product is added.
+    """
+    low, large = x < 1.25, x >= LGAMMA_STIRLING
+    y = select(low, x - 1.0, x - 2.0)
+    product = constant(x, 1.0)
+    for i in (1, 2):
+        more = x >= 1.5 + i
+        product = select(more, product * (x - i), product)
+        y = select(more, x - (2 + i), y)
+    logarithm = log(select(low | large, x, product))
+    base = y * horner(y, c.LGAMMA_SHORT if short else c.LGAMMA)
+    near = select(low, base - logarithm, base + logarithm)
+    w = 1.0 / x
+    far = (x - 0.5) * (logarithm - 1.0) + ((HALF_LOG_2PI - 0.5) + w * poly(w * w, c.STIRLING_SHORT if short else c.STIRLING))
+    return select(large, far, near)
+
+
+def lgamma_wide(x: Scalar, short: bool) -> Scalar:
+    """log|gamma(x)| for f64; with short polynomials for numbers that were f32."""
+    negative = x < 0.0
+    positive = lgamma_positive(select(negative, 1.0 - x, x), short)
+    fraction = fabs(fraction_of(x))
+    # gamma(x) gamma(1-x) = pi / sin(pi x)
+    reflected = LOG_PI - (log(sine(math.pi * fraction, None)) + positive)
+    y = select(negative, reflected, positive)
+    infinite = (fabs(x) >= math.inf) | equal(x, 0.0) | (negative & equal(fraction, 0.0))
+    return select(infinite, math.inf, y)
+
+
+def lgamma(x: Scalar) -> Scalar:
+    """log|gamma(x)|; infinite at 0, -1, -2, ..."""
+    return f32(lgamma_wide(f64(x), True)) if is_f32(x) else lgamma_wide(x, False)
+
+
+def digamma_positive(x: Scalar, short: bool) -> Scalar:
+    """digamma(x) for f64 x > 0.
+
+    A polynomial times (x - x0) on [1, 2). The reciprocals 1/(x-1) + 1/(x-2) that lead there from above, or the one
+    1/x to subtract from below, are one quotient.
+    """
+    low = x < 1.0
+    u = select(low, x + 1.0, x)
+    numerator = select(low, constant(x, -1.0), constant(x, 0.0))
+    divisor = select(low, x, constant(x, 1.0))
+    for i in (1, 2):
+        more = x >= 1.0 + i
+        numerator = select(more, numerator * (x - i) + divisor, numerator)
+        divisor = select(more, divisor * (x - i), divisor)
+        u = select(more, x - i, u)
+    base = ((u - ZERO_HIGH) - ZERO_LOW) * horner(u - 1.5, c.DIGAMMA_SHORT if short else c.DIGAMMA)
+    w = 1.0 / x
+    z = w * w
+    far = log(x) - (0.5 * w + z * poly(z, c.DIGAMMA_STIRLING_SHORT if short else c.DIGAMMA_STIRLING))
+    return select(x >= DIGAMMA_STIRLING, far, base + numerator / divisor)
+
+
+def digamma_wide(x: Scalar, short: bool) -> Scalar:
+    """digamma(x) for f64; with short polynomials for numbers that were f32."""
+    negative = x < 0.0
+    positive = digamma_positive(select(negative, 1.0 - x, x), short)
+    fraction = fraction_of(x)
+    # digamma(1-x) - digamma(x) = pi cot(pi x), and the fraction is that of -x
+    sin, cos = sine(math.pi * fraction, None), sine(math.pi * (0.5 - fabs(fraction)), None)
+    y = select(negative, positive + math.pi * (cos / sin), positive)
+    pole = (negative & equal(fraction, 0.0)) | is_nan(x)
+    y = select(x < math.inf, y, x)
+    return select(pole, math.nan, select(equal(x, 0.0), -1.0 / x, y))
+
+
+def digamma(x: Scalar) -> Scalar:
+    """The derivative of log(gamma(x)); NaN at -1, -2, ..., and infinite at 0 with the sign of -x."""
+    return f32(digamma_wide(f64(x), True)) if is_f32(x) else digamma_wide(x, False)

@@ -1,0 +1,108 @@
+"""The short way into compiled code: a generated function that checks the arguments and runs the program.
+
+It serves calls with plain positional arguments (arrays, tensors that require no grad, numbers) on the trace used last,
+where nothing else has to be looked at; for all other calls it gives `MISS`, and the general way is taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from retape.tracer.state import state
+from retape.tracer.tensor import Tensor, wrap
+from retape.tracer.tree import LEAF
+
+if TYPE_CHECKING:
+    from .specialization import Specialization
+
+__all__ = ["MISS", "make_entry"]
+
+MISS: Any = object()
+
+
+def make_entry(known: Specialization, leaves: list[Any], tensors: bool) -> Callable[[tuple[Any, ...]], Any] | None:
+    """The entry for calls whose arguments are `leaves` one by one, or None where the general way is needed."""
+    if known.guards or known.captures or any(kind != "output" for kind, _ in known.plan):
+        return None
+    direct = known.direct()
+    if direct is None:
+        return None
+    scope: dict[str, Any] = {
+        "MISS": MISS, "ndarray": np.ndarray, "Tensor": Tensor, "wrap": wrap, "state": state, "direct": direct,
+        "array": np.array, "holds": known.environment.holds,
+    }
+    names = [f"a{i}" for i in range(len(leaves))]
+    lines = [f"if len(args) != {len(leaves)}: return MISS", f"{', '.join(names)}{',' if names else ''} = args"]
+    if not names:
+        lines.pop()
+    arrays: list[str] = []
+    for name, leaf in zip(names, leaves, strict=True):
+        if not _check(name, leaf, lines, scope):
+            return None
+        if isinstance(leaf, (Tensor, np.ndarray)):
+            lines += [f"if {name} is {other}: return MISS" for other in arrays]
+            arrays.append(name)
+    lines.append(f"if state.grad_enabled is not {state.grad_enabled}: return MISS")
+    if known.environment.paths:
+        lines.append("if not holds(): return MISS")
+    operands = [_operand(names[s], leaves[s]) for s in known.sources]
+    count = len(known.plan)
+    outputs = [f"o{i}" for i in range(count)]
+    lines.append(f"{', '.join(outputs)}, = direct({', '.join(operands)})")
+    shown = [f"wrap({o})" if tensors else f"{o}[()]" if not known.graph.outputs[i].type.shape else o  # type: ignore[union-attr]
+             for i, o in enumerate(outputs)]
+    ordered = iter([shown[v] for _, v in known.plan])
+    lines.append(f"return {_structure(known.structure, ordered, scope)}")
+    text = "def entry(args):\n" + "\n".join(f"    {line}" for line in lines)
+    exec(text, scope)
+    entry: Callable[[tuple[Any, ...]], Any] = scope["entry"]
+    return entry
+
+
+def _check(name: str, leaf: Any, lines: list[str], scope: dict[str, Any]) -> bool:
+    """Lines that leave unless an argument is like `leaf`. False where this can't be said shortly."""
+    if isinstance(leaf, (Tensor, np.ndarray)):
+        data = leaf._data if isinstance(leaf, Tensor) else leaf
+        if not data.flags.carray or type(data) is not np.ndarray:
+            return False
+        scope[f"{name}_dtype"], scope[f"{name}_shape"] = data.dtype, data.shape
+        path = name
+        if isinstance(leaf, Tensor):
+            lines.append(f"if type({name}) is not Tensor or {name}._requires_grad: return MISS")
+            path = f"{name}._data"
+        lines += [f"if type({path}) is not ndarray or {path}.dtype is not {name}_dtype or {path}.shape != {name}_shape "
+                  f"or not {path}.flags.carray: return MISS"]
+        return not (isinstance(leaf, Tensor) and leaf._requires_grad)
+    if isinstance(leaf, float):
+        lines.append(f"if type({name}) is not float: return MISS")
+        return True
+    if leaf is None or isinstance(leaf, (bool, int, str)):
+        scope[f"{name}_value"], scope[f"{name}_type"] = leaf, type(leaf)
+        lines.append(f"if type({name}) is not {name}_type or {name} != {name}_value: return MISS")
+        return True
+    return False
+
+
+def _operand(name: str, leaf: Any) -> str:
+    if isinstance(leaf, Tensor):
+        return f"{name}._data"
+    return f"array({name})" if isinstance(leaf, float) else name
+
+
+def _structure(structure: Any, leaves: Any, scope: dict[str, Any]) -> str:
+    """The expression that puts a result together."""
+    if structure == LEAF:
+        return str(next(leaves))
+    kind, parts = structure
+    if kind is dict:
+        return "{" + ", ".join(f"{key!r}: {_structure(part, leaves, scope)}" for key, part in parts) + "}"
+    inner = ", ".join(_structure(part, leaves, scope) for part in parts)
+    if kind is list:
+        return f"[{inner}]"
+    if kind is tuple:
+        return f"({inner}{',' if len(parts) == 1 else ''})"
+    scope[f"type_{id(kind)}"] = kind
+    return f"type_{id(kind)}({inner})"
