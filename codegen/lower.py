@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+
 from retape.ir import CATALOGUE, Graph
 from retape.ir.graph import Node, Operand
 from retape.ir.passes import erase_markers, simplify
@@ -61,9 +62,9 @@ class Lowered:
 def lower(graph: Graph) -> Lowered:
     """Simplify, fuse and place a graph's operations. The graph may be of any kind: saved values and guards are
     further outputs, in that order."""
-    fresh = _fresh_outputs(graph)
+    owners = _owners(graph)
     graph = _with_copies(simplify(erase_markers(graph)))
-    return _Lowering(graph).run(fresh)
+    return _Lowering(graph).run(owners)
 
 
 def results_of(graph: Graph) -> list[Operand]:
@@ -71,13 +72,14 @@ def results_of(graph: Graph) -> list[Operand]:
     return [*graph.outputs, *graph.saved, *(guard.node for guard in graph.guards)]
 
 
-def _fresh_outputs(graph: Graph) -> list[bool]:
-    """For each output whether eager execution makes new memory for it; the others are views of inputs."""
-    aliases: set[Node] = set(graph.inputs)
+def _owners(graph: Graph) -> list[Operand]:
+    """For each output the value whose memory it shares in eager execution: itself, or what it is a view of."""
+    owner: dict[Node, Operand] = {}
     for node in graph.nodes:
-        if (node.op.kind == "view" or node.op.name in ("detach", "opaque")) and node.inputs[0] in aliases:
-            aliases.add(node)
-    return [operand not in aliases for operand in graph.outputs]
+        source = node.inputs[0] if node.inputs else None
+        if isinstance(source, Node) and (node.op.kind == "view" or node.op.name in ("detach", "opaque")):
+            owner[node] = owner.get(source, source)
+    return [owner.get(o, o) if isinstance(o, Node) else o for o in graph.outputs]
 
 
 def _with_copies(graph: Graph) -> Graph:
@@ -123,7 +125,7 @@ class _Lowering:
         self.result = Lowered(graph)
         self.views: dict[Node, View] = {}
 
-    def run(self, fresh: list[bool]) -> Lowered:
+    def run(self, owners: list[Operand]) -> Lowered:
         for index, node in enumerate(self.graph.inputs):
             buffer = Buffer(node.type.dtype, node.type.numel, "input", index)
             self.result.inputs.append(buffer)
@@ -132,19 +134,24 @@ class _Lowering:
             self._tiny()
         else:
             self._fused()
-        self._outputs(fresh)
+        self._outputs(owners)
         return self.result
 
     def _tiny(self) -> None:
-        """All operations in one kernel; only views of inputs stay views."""
+        """All operations in one kernel, which stores the results, and what results are views of."""
+        results: dict[Node, None] = {}
+        for node in results_of(self.graph):
+            while isinstance(node, Node) and node.op.kind == "view":
+                node = node.inputs[0]
+            if isinstance(node, Node) and node not in self.views:
+                results[node] = None
+        for node in results:
+            self.views[node] = contiguous_view(self._buffer(node, "arena"), node.type.shape)
         for node in self.graph.nodes:
             if node.op.kind == "view":
                 self._place(node)
-        results = list(dict.fromkeys(o for o in results_of(self.graph) if isinstance(o, Node) and o not in self.views))
-        for node in results:
-            self.views[node] = contiguous_view(self._buffer(node, "arena"), node.type.shape)
         if results:
-            self.result.steps.append(KernelStep(emit_tiny(self.graph, self.views, results)))
+            self.result.steps.append(KernelStep(emit_tiny(self.graph, self.views, list(results))))
 
     def _fused(self) -> None:
         """Kernels over loops, and calls between them."""
@@ -229,9 +236,11 @@ class _Lowering:
 
     # ---- results
 
-    def _outputs(self, fresh: list[bool]) -> None:
+    def _outputs(self, owners: list[Operand]) -> None:
         """Where each result lies. What would share memory in a way that eager execution doesn't is copied out."""
-        given: set[Buffer] = set()
+        given: dict[Buffer, Operand] = {}
+        inputs = {buffer: index for index, buffer in enumerate(self.result.inputs)}
+        names = {node.name: index for index, node in enumerate(self.graph.inputs)}
         results = results_of(self.graph)
         visible = len(self.graph.outputs)
         for position, operand in enumerate(results):
@@ -239,12 +248,15 @@ class _Lowering:
                 self.result.outputs.append((operand, False))
                 continue
             view = self.views[operand]
-            own = view.buffer.kind in ("arena", "host", "output")
-            copied = position < visible and fresh[position] and (not own or view.buffer in given)
-            if own:
-                given.add(view.buffer)
-                if view.buffer.kind == "arena":
-                    view.buffer.kind = "output"
+            if view.buffer.kind == "arena":
+                view.buffer.kind = "output"
+            copied = False
+            if position < visible:
+                owner = owners[position]
+                if view.buffer in inputs:  # only what eager execution returns as a view of that very input stays one
+                    copied = not isinstance(owner, Node) or names.get(owner.name) != inputs[view.buffer]
+                else:
+                    copied = view.buffer.kind == "constant" or given.setdefault(view.buffer, owner) is not owner
             self.result.outputs.append((view, copied))
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
+
 from retape.ir import Graph
 from retape.ir.errors import RetapeError
 

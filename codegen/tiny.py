@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+
 from retape.ir import Graph
 from retape.ir.graph import Node
 from retape.ir.types import COMPLEX
@@ -28,25 +29,20 @@ def suits(graph: Graph) -> bool:
     """Whether every value is tiny, every operation can be scalar code, and there is not too much of it."""
     work = 0
     for node in (*graph.inputs, *graph.nodes):
-        if node.type.numel > ELEMENTS or node.type.dtype.category == COMPLEX:
+        if not 0 < node.type.numel <= ELEMENTS or node.type.dtype.category == COMPLEX:
             return False
     for node in graph.nodes:
         if node.op.kind in ("view", "source") or node.op.name in MOVES:
             continue
         if node.op.name == "matmul":
             work += node.type.numel * next(node.parents()).type.shape[-1]
-        elif is_fusable(node) and not _reduces_nothing(node):
+        elif is_fusable(node):
             work += max(node.type.numel, *(p.type.numel for p in node.parents()))
         else:
             return False
         if work > STATEMENTS:
             return False
     return work > 0
-
-
-def _reduces_nothing(node: Node) -> bool:
-    """Extrema of nothing have no value; NumPy refuses them, so does the general path."""
-    return node.op.kind == "reduction" and any(0 in p.type.shape for p in node.parents())
 
 
 class _Scalars:
@@ -81,11 +77,11 @@ class _Scalars:
             self.atoms[node] = np.asarray(node.op.eager(*map(self.operand, node.inputs), *node.attrs), object)
         elif node.op.name == "embed":
             result = _array([0] * node.type.numel, node.type.shape)
-            result[node.attr("index")] = self.operand(node.inputs[0])
+            _put(result, node.attr("index"), self.operand(node.inputs[0]))
             self.atoms[node] = result
         elif node.op.name == "slice_scatter":
             result = self.operand(node.inputs[0]).copy()
-            result[node.attr("index")] = self.operand(node.inputs[1])
+            _put(result, node.attr("index"), self.operand(node.inputs[1]))
             self.atoms[node] = result
         elif node.op.kind == "reduction":
             self.reduce(node)
@@ -208,6 +204,11 @@ def _alive(lines: list[tuple[str, str]], wanted: set[str]) -> set[str]:
 
 def _words(text: str) -> list[str]:
     return "".join(c if c.isalnum() or c == "_" else " " for c in text).split()
+
+
+def _put(result: Any, index: Any, atoms: Any) -> None:
+    """Write atoms at an index; an array of no dims would itself become an element."""
+    result[index] = atoms if atoms.ndim else atoms.item()
 
 
 def _array(atoms: list[Any], shape: tuple[int, ...]) -> Any:

@@ -127,9 +127,11 @@ class Guard:
         return str(span_of(self.origin) or "")
 
     def holds(self, found: Any) -> bool:
-        """Whether a run-time value is the one that was seen; NaN counts as equal to NaN."""
-        value = self.value.array if isinstance(self.value, Array) else self.value
-        return np.array_equal(found, value, equal_nan=np.asarray(value).dtype.kind in "fc")
+        """Whether a run-time value is the one that was seen; NaN is equal to NaN, 0.0 is not -0.0."""
+        value = np.asarray(self.value.array if isinstance(self.value, Array) else self.value)
+        if value.dtype.kind != "f":
+            return np.array_equal(found, value, equal_nan=value.dtype.kind == "c")
+        return np.array_equal(found, value, equal_nan=True) and np.array_equal(np.signbit(found), np.signbit(value))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

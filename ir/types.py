@@ -167,7 +167,21 @@ def type_of(array: np.ndarray[Any, Any]) -> TensorType:
 
 
 _ORDER = {dtype: rank for rank, dtype in enumerate(DTYPES)}
-_DEFAULT_FLOAT = f32
+_default_float = [f32]
+
+
+def default_float() -> DType:
+    """The element type of Python floats among integer tensors, and of tensors made from them."""
+    return _default_float[0]
+
+
+def set_default_float(dtype: DType) -> None:
+    _default_float[0] = dtype
+
+
+def complex_of(dtype: DType) -> DType:
+    """The complex type with parts of a float type."""
+    return c128 if dtype is f64 else c64
 
 
 def _join(a: DType, b: DType) -> DType:
@@ -195,15 +209,16 @@ def promote(operands: tuple[TensorType | Literal, ...]) -> DType:
         else:
             rank, dtype = 2, _BY_PYTHON[type(operand)]
         if rank == 2 and dtype.category == FLOAT:
-            dtype = _DEFAULT_FLOAT
+            dtype = default_float()
         elif rank == 2 and dtype.category == COMPLEX:
-            dtype = c64
+            dtype = complex_of(default_float())
         known = ranks[rank]
         ranks[rank] = dtype if known is None else _join(known, dtype)
     result = ranks[0]
     for dtype_ in ranks[1:]:
         if dtype_ is None or (result is not None and dtype_.category <= result.category):
             continue
-        result = dtype_ if result is None else _join(result, dtype_)
+        widened = result is not None and dtype_.category == COMPLEX and result.category == FLOAT
+        result = complex_of(result) if widened and result is not None else dtype_
     assert result is not None
     return result

@@ -311,10 +311,16 @@ def judge(eager: Run, compiled: Run, compiled_step: Any, data: Digits, options: 
     """Compare the two trainings."""
     ends = eager.path[-1], compiled.path[-1]
     guesses = [np.argmax(predictions(p, data.held_images), axis=1) for p in ends]
-    right = [float(np.mean(g == data.held_labels)) for g in guesses]
+    rights = [float(np.mean(g == data.held_labels)) for g in guesses]
     gaps = gradient_ulps(eager.path[:-1], data, options)
     loss_gap = float(np.max(np.abs(eager.losses - compiled.losses)))
     param_gap = max(float(np.max(np.abs(a - b))) for a, b in zip(*ends, strict=True))
-    seconds = timed(step, compiled_step, data, options)
-    return Outcome(len(eager.losses), *right, int(np.sum(guesses[0] != guesses[1])), float(np.max(gaps)),
-                   float(np.median(gaps)), loss_gap, param_gap, *seconds, float(np.sum(compiled.seconds[:2])))
+    eager_seconds, compiled_seconds = timed(step, compiled_step, data, options)
+    return Outcome(
+        steps=len(eager.losses), accuracy_eager=rights[0], accuracy_compiled=rights[1],
+        predictions_differ=int(np.sum(guesses[0] != guesses[1])),
+        gradient_ulps=float(np.max(gaps)), median_gradient_ulps=float(np.median(gaps)),
+        loss_difference=loss_gap, param_difference=param_gap,
+        eager_seconds=eager_seconds, compiled_seconds=compiled_seconds,
+        first_calls=float(np.sum(compiled.seconds[:2])),
+    )

@@ -41,8 +41,9 @@ def test_entry_is_complete(op: Op) -> None:
         assert (op.kernel or op.kernel_integer) and op.form
         names = set(op.operands)
         assert {str(s) for s in sympy.sympify(op.form).free_symbols} <= names
-        filled = op.kernel.format(**dict.fromkeys(op.operands, "v"), t="f64", zero="0.0", one="1.0")
-        compile(filled, op.name, "eval")
+        for kernel in filter(None, (op.kernel, op.kernel_integer)):
+            filled = kernel.format(**dict.fromkeys(op.operands, "v"), t="f64", zero="0.0", one="1.0")
+            compile(filled, op.name, "eval")
     if op.kind == "reduction" and op.differentiable:
         assert op.kernel in ("radd", "rmul", "rmax", "rmin")
     assert op.cost > 0 and op.ulp >= 0

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from retape.ir import parse
-from retape.ir.errors import CODES
 
 import retape.__main__ as cli
+from retape.ir import parse
+from retape.ir.errors import CODES
 
 MODEL = '''
 import retape as rt
@@ -197,3 +197,16 @@ def test_as_a_module() -> None:
                           check=False)
     assert done.returncode == 0
     assert re.fullmatch(r"retape \d+\.\d+\.\d+\S*\n", done.stdout)
+
+
+def test_progress_bar_on_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    from retape.demo import Bar
+
+    bar = Bar("eager", 4)
+    bar.terminal = True
+    for number in range(4):
+        bar.advance(f"loss {number}")
+    bar.close()
+    printed = capsys.readouterr().out
+    assert printed.startswith("\r  eager [=======") and printed.endswith("4/4 steps  loss 3\n")
+    assert printed.count("\n") == 1

@@ -18,10 +18,9 @@ import sympy
 from support import Sample, all_ops, assert_close, executions, samples
 
 import retape as rt
-from retape.ir import CATALOGUE, Graph, GraphBuilder, Node, Op, TensorType, f64, input_node, verify
 from retape.differentiable import DifferentiableGraph
+from retape.ir import CATALOGUE, Graph, GraphBuilder, Node, Op, TensorType, f64, input_node, verify
 from retape.ir.passes import backward_graph, differentiate, partition
-
 from retape.tracer.apply import apply
 
 OPS = [op for op in all_ops() if op.differentiable and op.name not in ("opaque", "detach") and op.kind != "source"]

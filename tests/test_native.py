@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from retape.codegen import native
 from retape.codegen.native import kernel as kernel_module
 from retape.codegen.native import names, player, vectors

@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any, TypeVar
 
 import numpy as np
+
 from retape.ir import CATALOGUE, Op, dtype_of, promote
 from retape.ir.errors import DtypeNotDifferentiable, EscapedTensor, RetapeError, UnsupportedOp
-from retape.ir.types import TensorType, type_of, weak_type
+from retape.ir.types import TensorType, default_float, type_of, weak_type
 
 from .gradnode import GradNode
+from .quiet import hush, unhush
 from .state import describe, site, state
 from .tensor import ScalarTensor, Tensor, wrap
 
@@ -52,12 +54,15 @@ def apply(op: Op, operands: tuple[Any, ...], attrs: tuple[Any, ...] = ()) -> Ten
 
 
 def _carry_out(op: Op, operands: tuple[Any, ...], arrays: list[Any], attrs: tuple[Any, ...], requires: bool) -> Tensor:
+    quiet = hush()
     try:
         result = op.eager(*arrays, *attrs)
     except RetapeError as error:
         raise located(error) from None
     except (ValueError, TypeError, IndexError) as error:
         raise _explained(op, arrays, attrs, error) from None
+    finally:
+        unhush(quiet)
     if result.__class__ is not _ndarray:
         result = np.asarray(result)
     out = wrap(result)
@@ -68,16 +73,18 @@ def _carry_out(op: Op, operands: tuple[Any, ...], arrays: list[Any], attrs: tupl
         out._requires_grad = True
         out._grad_fn = GradNode.record(op, operands, arrays, attrs, out)
     if op.kind == "view":
-        _mark_view(out, operands[0])
+        _mark_view(out, operands[0], op, attrs)
     return out
 
 
-def _mark_view(out: Tensor, source: Any) -> None:
-    """A view shares its source's version counter where it shares its memory."""
+def _mark_view(out: Tensor, source: Any, op: Op, attrs: tuple[Any, ...]) -> None:
+    """A view shares its source's version counter where it shares its memory, and remembers how it was made."""
     data = source._data
     if out._data.base is not None and (out._data.base is data or out._data.base is data.base or out._data is data):
         out._version = source._version
-        out._base = (source, source._version[0])
+        out._base = (source, source._version[0], op, attrs)
+        if out._traced is not None:
+            out._traced = (*out._traced[:2], source._version[0])
 
 
 def located(error: E) -> E:
@@ -174,7 +181,7 @@ def _promoted(op: Op, operands: tuple[Any, ...]) -> tuple[Any, ...]:
     else:
         dtype = promote(tuple(_type(v) if isinstance(v, Tensor) else v for v in values))
         if op.promotion == "float" and not dtype.is_differentiable:
-            dtype = dtype_of("float32")
+            dtype = default_float()
     converted = tuple(_converted(v, dtype) for v in values)
     if not any(isinstance(v, Tensor) for v in operands[:first] + converted) or (
         first and not any(isinstance(v, Tensor) for v in converted)

@@ -7,27 +7,26 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+
 from retape.ir import CATALOGUE, Array, DType, TensorType, dtype_of
 from retape.ir.errors import UnsupportedOp
+from retape.ir.types import complex_of, default_float, set_default_float
 
 from .apply import apply, array_operand, located, require_differentiable
 from .state import state
 from .tensor import Tensor, wrap
-
-_default = [dtype_of("float32")]
-
 
 def set_default_dtype(dtype: Any) -> None:
     """The element type of tensors made from Python floats. Raises `TypeError` where it is no float type."""
     found = dtype_of(dtype)
     if not found.is_floating_point:
         raise TypeError(f"only floating-point types can be the default, not {found.name}")
-    _default[0] = found
+    set_default_float(found)
 
 
 def get_default_dtype() -> DType:
     """The element type of tensors made from Python floats; float32 unless changed."""
-    return _default[0]
+    return default_float()
 
 
 def _finished(out: Tensor, requires_grad: bool) -> Tensor:
@@ -52,8 +51,8 @@ def tensor(data: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
         array = np.array(data, dtype=None if dtype is None else dtype_of(dtype).numpy)
     else:
         array = np.array(data)
-        if array.dtype.kind == "f" and dtype is None:
-            dtype = _default[0]
+        if array.dtype.kind in "fc" and dtype is None:
+            dtype = default_float() if array.dtype.kind == "f" else complex_of(default_float())
         array = array.astype(dtype_of(dtype or array.dtype).numpy, copy=False)
     out = wrap(array)
     if state.tracer is not None:
@@ -85,18 +84,18 @@ def full(
     if isinstance(fill_value, Tensor):
         value = fill_value if dtype is None else fill_value.to(dtype)
         return apply(CATALOGUE["clone"], (apply(CATALOGUE["expand"], (value.reshape(()),), (_shape((size,)),)),))
-    kind = _default[0] if dtype is None and isinstance(fill_value, float) else dtype_of(dtype or type(fill_value))
+    kind = default_float() if dtype is None and isinstance(fill_value, float) else dtype_of(dtype or type(fill_value))
     return _finished(apply(CATALOGUE["full"], (), (_shape((size,)), fill_value, kind)), requires_grad)
 
 
 def zeros(*size: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     """Zeros of a shape, given as `zeros(2, 3)` or `zeros((2, 3))`."""
-    return full(_shape(size), 0, dtype=dtype or _default[0], requires_grad=requires_grad)
+    return full(_shape(size), 0, dtype=dtype or default_float(), requires_grad=requires_grad)
 
 
 def ones(*size: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     """Ones of a shape, given as `ones(2, 3)` or `ones((2, 3))`."""
-    return full(_shape(size), 1, dtype=dtype or _default[0], requires_grad=requires_grad)
+    return full(_shape(size), 1, dtype=dtype or default_float(), requires_grad=requires_grad)
 
 
 def zeros_like(input: Tensor, *, dtype: Any = None, requires_grad: bool = False) -> Tensor:
@@ -117,7 +116,7 @@ def full_like(input: Tensor, fill_value: Any, *, dtype: Any = None, requires_gra
 def eye(n: int, m: int | None = None, *, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     """The identity matrix, n x m."""
     rows, columns = arange(n).reshape(n, 1), arange(m or n)
-    return _finished((rows == columns).to(dtype or _default[0]), requires_grad)
+    return _finished((rows == columns).to(dtype or default_float()), requires_grad)
 
 
 def arange(start: Any, end: Any = None, step: Any = 1, *, dtype: Any = None, requires_grad: bool = False) -> Tensor:
@@ -125,13 +124,13 @@ def arange(start: Any, end: Any = None, step: Any = 1, *, dtype: Any = None, req
     start, end = (0, start) if end is None else (start, end)
     start, end, step = (v.item() if isinstance(v, Tensor) else v for v in (start, end, step))
     fractional = any(isinstance(v, float) for v in (start, end, step))
-    kind = dtype_of(dtype) if dtype is not None else _default[0] if fractional else dtype_of("int64")
+    kind = dtype_of(dtype) if dtype is not None else default_float() if fractional else dtype_of("int64")
     return _finished(apply(CATALOGUE["arange"], (), (start, end, step, kind)), requires_grad)
 
 
 def linspace(start: float, end: float, steps: int, *, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     """`steps` values from `start` to `end`, both included."""
-    kind = dtype_of(dtype or _default[0])
+    kind = dtype_of(dtype or default_float())
     if steps == 1:
         return full((1,), start, dtype=kind, requires_grad=requires_grad)
     count = arange(0, steps, dtype=kind)
@@ -169,7 +168,7 @@ def _random(name: str, draw: Any, generator: Generator | None, dtype: Any, requi
     if state.tracer is not None:
         raise located(UnsupportedOp(f"`{name}` can't be compiled", ("why", "this version doesn't record random draws"),
                                     fix="draw outside the compiled function and pass the result in"))
-    return _finished(wrap(draw((generator or default_generator).state, dtype_of(dtype or _default[0]).numpy)),
+    return _finished(wrap(draw((generator or default_generator).state, dtype_of(dtype or default_float()).numpy)),
                      requires_grad)
 
 

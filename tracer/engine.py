@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+
 from retape.ir import Op
 from retape.ir.builder import NUMPY, Builder, sum_to
 from retape.ir.errors import (
@@ -122,7 +123,8 @@ def _run(
     useful = None if targets is None else _useful(order, targets)
     if useful is not None:
         order = [node for node in order if id(node) in useful]
-    _refuse_freed(order)
+    runs = order if useful is None else [node for node in order if any(id(edge) in useful for edge in node.edges)]
+    _refuse_freed(runs)
     with _GradMode(create_graph), np.errstate(all="ignore"):
         walk = _Walk(cotangents, found, targets, useful, on_tensors)
         for node in order:
@@ -135,7 +137,7 @@ def _run(
         found.captured.update({id(leaf): value for leaf, value in found.leaves.items() if id(leaf) in targets})
     if not keep:
         place = site()
-        for node in order:
+        for node in runs:
             node.free(place)
     return found
 

@@ -18,6 +18,7 @@ from functools import cache, partial
 from typing import Any
 
 import numpy as np
+
 from retape.ir import DType
 
 from .state import _is_internal

@@ -6,42 +6,72 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from retape.ir import dtype_of
+
+from retape.ir import DType, dtype_of
 
 from .tensor import Tensor
 
 PRECISION, THRESHOLD, EDGE, LINE = 4, 1000, 3, 80
+PREFIX = "tensor("
+Format = Callable[[Any], str]
 
 
 def format_tensor(tensor: Tensor) -> str:
     """`tensor([[1., 1.]], requires_grad=True)`."""
     data = tensor._data
-    prefix = "tensor("
-    if data.size == 0:
-        body = "[" * data.ndim + "]" * data.ndim if data.ndim == 1 else "[]"
-    elif data.ndim == 0:
-        body = _element_format(data.reshape(1))(data[()])
-    else:
-        shown = _edges(data) if data.size > THRESHOLD else data
-        body = np.array2string(
-            data, separator=", ", prefix=prefix, max_line_width=LINE, threshold=THRESHOLD, edgeitems=EDGE,
-            formatter={"all": _element_format(np.asarray(shown).reshape(-1))})
-    notes = [body]
     dtype = dtype_of(data.dtype)
-    if data.size == 0 and data.ndim != 1:
-        notes.append(f"size={data.shape}")
-    if dtype.name not in ("float32", "int64", "bool") or (data.size == 0 and dtype.name != "float32"):
+    notes: list[str] = []
+    if data.size == 0:
+        body = "[]"
+        if data.ndim != 1:
+            notes.append(f"size={data.shape}")
+    else:
+        summarize = data.size > THRESHOLD
+        show, width = _element_format((_edges(data) if summarize else data).reshape(-1))
+        body = _nested(data, len(PREFIX), summarize, show, width)
+    if not _is_default(dtype) or (data.size == 0 and not dtype.is_floating_point):
         notes.append(f"dtype={dtype!r}")
     if tensor._grad_fn is not None:
         notes.append(f"grad_fn=<{tensor._grad_fn.name()}>")
     elif tensor._requires_grad:
         notes.append("requires_grad=True")
-    text = notes[0]
-    for note in notes[1:]:
-        last = text.rsplit("\n", 1)[-1]
-        fits = len(last) + len(note) + 2 <= LINE
-        text += f", {note}" if fits else f",\n{' ' * len(prefix)}{note}"
-    return f"{prefix}{text})"
+    return f"{_with_notes(PREFIX + body, notes)})"
+
+
+def _is_default(dtype: DType) -> bool:
+    """Whether a literal of the printed form gives the element type by itself."""
+    from .creation import get_default_dtype
+
+    floating = get_default_dtype()
+    return dtype is floating or dtype.name in ("int64", "bool", f"complex{floating.itemsize * 16}")
+
+
+def _with_notes(text: str, notes: list[str]) -> str:
+    length = len(text) - text.rfind("\n") + 1
+    for note in notes:
+        if length + len(note) + 2 > LINE:
+            text += f",\n{' ' * len(PREFIX)}{note}"
+            length = len(PREFIX) + len(note)
+        else:
+            text += f", {note}"
+            length += len(note) + 2
+    return text
+
+
+def _nested(data: np.ndarray[Any, Any], indent: int, summarize: bool, show: Format, width: int) -> str:
+    """The elements in brackets, one dim a level."""
+    if data.ndim == 0:
+        return show(data[()])
+    cut = summarize and len(data) > 2 * EDGE
+    heads, tails = (data[:EDGE], data[-EDGE:]) if cut else (data, data[:0])
+    if data.ndim > 1:
+        rows = [_nested(part, indent + 1, summarize, show, width) for part in heads]
+        rows += ["..."] * cut + [_nested(part, indent + 1, summarize, show, width) for part in tails]
+        return f"[{(',' + chr(10) * (data.ndim - 1) + ' ' * (indent + 1)).join(rows)}]"
+    elements = [*map(show, heads), *[" ..."] * cut, *map(show, tails)]
+    count = max(1, (LINE - indent) // (width + 2))
+    lines = [", ".join(elements[i : i + count]) for i in range(0, len(elements), count)]
+    return f"[{(',' + chr(10) + ' ' * (indent + 1)).join(lines)}]"
 
 
 def _edges(data: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -53,32 +83,44 @@ def _edges(data: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return data
 
 
-def _element_format(values: np.ndarray[Any, Any]) -> Callable[[Any], str]:
-    kind = values.dtype.kind
-    if kind == "b":
-        width = max(len(str(bool(v))) for v in values)
-        return lambda v: f"{bool(v)!s:>{width}}"
-    if kind in "iu":
-        width = max(len(str(int(v))) for v in values)
-        return lambda v: f"{int(v):>{width}}"
-    if kind == "c":
-        real, imaginary = _float_format(values.real), _float_format(np.abs(values.imag))
-        return lambda v: f"{real(v.real)}{'-' if v.imag < 0 else '+'}{imaginary(abs(v.imag)).strip()}j"
-    return _float_format(values)
+def _element_format(values: np.ndarray[Any, Any]) -> tuple[Format, int]:
+    """How one element is written, and the width of all."""
+    if values.dtype.kind == "c":
+        real, wide = _float_format(values.real)
+        imaginary, narrow = _float_format(values.imag)
+
+        def joined(v: Any) -> str:
+            tail = f"{imaginary(v.imag)}j".lstrip()
+            return real(v.real) + (tail if tail[0] in "+-" else f"+{tail}")
+
+        return joined, wide + narrow + 1
+    if values.dtype.kind == "f":
+        return _float_format(values)
+    kind = bool if values.dtype.kind == "b" else int
+    width = max(len(str(kind(v))) for v in values)
+    return (lambda v: f"{kind(v)!s:>{width}}"), width
 
 
-def _float_format(values: np.ndarray[Any, Any]) -> Callable[[Any], str]:
-    finite = np.abs(values[np.isfinite(values) & (values != 0)]).astype(np.float64)
+def _float_format(values: np.ndarray[Any, Any]) -> tuple[Format, int]:
+    """Whole numbers as `1.`, others with four digits, in scientific form where magnitudes differ much.
+
+    The finite non-zero values alone decide.
+    """
+    finite = values[np.isfinite(values) & (values != 0)].astype(np.float64)
     if finite.size == 0:
-        text: Callable[[Any], str] = lambda v: f"{v:.0f}." if np.isfinite(v) else f"{v}"  # noqa: E731
-    else:
-        low, high = float(finite.min()), float(finite.max())
-        whole = bool(np.all(finite == np.ceil(finite)))
-        if high / low > 1000.0 or high > 1e8 or (low < 1e-4 and not whole):
-            text = lambda v: f"{v:.{PRECISION}e}"  # noqa: E731
-        elif whole:
-            text = lambda v: f"{v:.0f}." if np.isfinite(v) else f"{v}"  # noqa: E731
-        else:
-            text = lambda v: f"{v:.{PRECISION}f}"  # noqa: E731
-    width = max(len(text(v)) for v in values)
-    return lambda v: f"{text(v):>{width}}"
+        return _padded("", 1), 1
+    low, high = float(np.abs(finite).min()), float(np.abs(finite).max())
+    whole = bool(np.all(finite == np.ceil(finite)))
+    form = f".{PRECISION}e" if high / low > 1000.0 or high > 1e8 or (low < 1e-4 and not whole) \
+        else "" if whole else f".{PRECISION}f"
+    width = max(1, *(len(_number(v, form)) for v in finite)) if finite.size else 1
+    return _padded(form, width), width
+
+
+def _number(value: Any, form: str) -> str:
+    value = float(value)
+    return format(value, form) if form else f"{value:.0f}." if np.isfinite(value) else f"{value:.0f}"
+
+
+def _padded(form: str, width: int) -> Format:
+    return lambda v: f"{_number(v, form):>{width}}"

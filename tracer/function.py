@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import Any
 
 import numpy as np
+
 from retape.ir.errors import SavedTensorModified
 
 from .gradnode import attach_outputs
@@ -17,7 +19,7 @@ class Context:
 
     def __init__(self) -> None:
         self.needs_input_grad: tuple[bool, ...] = ()
-        self._saved: list[tuple[Tensor | None, int]] = []
+        self._saved: list[tuple[Any, int]] = []
         self._outputs: tuple[Tensor, ...] = ()
         self._constant: frozenset[int] = frozenset()
 
@@ -39,7 +41,7 @@ class Context:
                     ("changed", describe(tensor._version[1])),
                     ("why", "the derivative is taken at the values that were there before"),
                     fix="write `x = x + 1` in place of `x += 1`, or pass `x.clone()`")
-        return tuple(tensor for tensor, _ in self._saved)
+        return tuple(t.restore() if isinstance(t, _SavedOutput) else t for t, _ in self._saved)
 
 
 class Function:
@@ -91,8 +93,8 @@ class Function:
         attach_outputs(cls.__name__, results, tensors, lambda cts, on_tensors: _pull(cls, ctx, args, results_meta, cts,
                                                                                     on_tensors), skip)
         results_meta = [(out.shape, out._data.dtype) for out in results]
-        # a saved output must not hold itself alive: keep its values and its place in the graph
-        ctx._saved = [((_shadow(t), v) if any(t is out for out in results) else (t, v)) for t, v in ctx._saved]
+        # a saved output must not hold itself alive: its values are kept, and its node as long as others need it
+        ctx._saved = [(_SavedOutput(t) if any(t is out for out in results) else t, v) for t, v in ctx._saved]
         if state.tracer is not None:
             for out in results:
                 state.tracer.record_named("opaque", (out, *(t for t in tensors if t._requires_grad)), out,
@@ -105,12 +107,19 @@ def _alias(out: Tensor) -> Tensor:
     return alias
 
 
-def _shadow(out: Tensor | None) -> Tensor | None:
-    if out is None:
-        return None
-    shadow = _alias(out)
-    shadow._grad_fn, shadow._requires_grad = out._grad_fn, out._requires_grad
-    return shadow
+class _SavedOutput:
+    """An output that its own backward needs, without the reference that would make a cycle."""
+
+    def __init__(self, out: Tensor) -> None:
+        self.alias = _alias(out)
+        self.node = weakref.ref(out._grad_fn) if out._grad_fn is not None else None
+        self._version = out._version
+
+    def restore(self) -> Tensor:
+        out = _alias(self.alias)
+        if self.node is not None:
+            out._grad_fn, out._requires_grad = self.node(), True
+        return out
 
 
 def _pull(

@@ -42,10 +42,11 @@ def gradcheck(
     outputs = _outputs(func, given)
     wanted = [(i, x) for i, x in enumerate(given) if isinstance(x, Tensor) and x.requires_grad]
     for number, output in enumerate(outputs):
-        if not output.requires_grad:
-            continue
         cotangent = rng.standard_normal(output.shape).astype(output._data.dtype)
-        found = grad(output, [x for _, x in wanted], wrap(np.asarray(cotangent)), retain_graph=True, allow_unused=True)
+        found: Sequence[Any] = [None] * len(wanted)  # an output without history claims that its derivative is zero
+        if output.requires_grad:
+            found = grad(output, [x for _, x in wanted], wrap(np.asarray(cotangent)), retain_graph=True,
+                         allow_unused=True)
         for (position, x), gradient in zip(wanted, found, strict=True):
             exact = np.zeros(x.shape) if gradient is None else gradient._data
             for _ in range(directions):
@@ -64,13 +65,15 @@ def gradgradcheck(func: Callable[..., Any], inputs: Tensor | Sequence[Any], *, s
     """`gradcheck` of the gradient of `func`: its derivatives of second order."""
     given = (inputs,) if isinstance(inputs, Tensor) else tuple(inputs)
     rng = np.random.default_rng(seed + 1)
-    cotangents = [wrap(np.asarray(rng.standard_normal(o.shape))) for o in _outputs(func, given)]
+    cotangents = [wrap(np.asarray(rng.standard_normal(o.shape))).requires_grad_() for o in _outputs(func, given)]
 
     def first_order(*arguments: Any) -> list[Tensor]:
-        outputs = _outputs(func, arguments)
-        pairs = [(o, c) for o, c in zip(outputs, cotangents, strict=True) if o.requires_grad]
-        wanted = [x for x in arguments if isinstance(x, Tensor) and x.requires_grad]
+        """The gradients as a function of the inputs and of the cotangents, in which they are linear."""
+        inputs, seeds = arguments[: len(given)], arguments[len(given) :]
+        outputs = _outputs(func, inputs)
+        pairs = [(o, c) for o, c in zip(outputs, seeds, strict=True) if o.requires_grad]
+        wanted = [x for x in inputs if isinstance(x, Tensor) and x.requires_grad]
         found = grad([o for o, _ in pairs], wanted, [c for _, c in pairs], create_graph=True, allow_unused=True)
         return [g for g in found if g is not None]
 
-    return gradcheck(first_order, given, seed=seed, **options)
+    return gradcheck(first_order, (*given, *cotangents), seed=seed, **options)

@@ -47,8 +47,8 @@ class GradNode:
     literals: dict[int, Any] | None  # operands that are Python numbers
     metas: list[Any]  # (dtype, shape) of each operand, None for literals, and last of the result
 
-    __slots__ = ("__weakref__", "attrs", "edges", "freed", "hooks", "label", "literals", "metas", "op", "retained", "saved",
-                 "sequence", "site")
+    __slots__ = ("__weakref__", "attrs", "edges", "freed", "hooks", "label", "literals", "metas", "op", "retained",
+                 "saved", "sequence", "site")
 
     def __init__(self) -> None:
         self.sequence = next(_sequence)

@@ -6,6 +6,7 @@ import operator
 from typing import Any
 
 import numpy as np
+
 from retape.ir import CATALOGUE
 from retape.ir.errors import OutOfBounds, UnsupportedOp
 

@@ -1,7 +1,7 @@
 """In-place operations: the result of the ordinary operation, written into the tensor's own memory.
 
-Where a gradient flows the tensor takes over the result's history. A write through a view that would have to enter the
-history of its base is refused, in eager code and in traces alike.
+Where a gradient flows the tensor takes over the result's history. A write to a view is a write to what it is a view of:
+the base gets a new history, and the view becomes a view of that. Other views of the same memory have to be taken again.
 """
 
 from __future__ import annotations
@@ -10,11 +10,12 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+
 from retape.ir import CATALOGUE
 from retape.ir.errors import BroadcastMismatch, DtypeError, UnsupportedOp
 
 from .apply import apply, as_operand, located
-from .state import state
+from .state import describe, state
 from .tensor import Tensor
 
 _ORDER = {"b": 0, "u": 1, "i": 1, "f": 2, "c": 3}
@@ -30,20 +31,50 @@ def write_result(target: Tensor, result: Tensor) -> Tensor:
     if _ORDER[result._data.dtype.kind] > _ORDER[target._data.dtype.kind]:
         raise located(DtypeError(f"result type {result.dtype.name} can't be written to {target.dtype.name}",
                                  ("why", "the value would lose its kind"), fix="write `x = ...` instead"))
-    recorded = result._requires_grad or target._requires_grad
-    if target._base is not None and ((recorded and state.grad_enabled) or state.tracer is not None):
-        raise located(UnsupportedOp("an in-place write to a view can't be recorded",
-                                    ("why", "the base it shares memory with would need a new history"),
-                                    fix="write to the base (`base[index] = value`), or work out of place"))
-    if state.tracer is not None:
-        state.tracer.write(target, result)
+    recorded = state.grad_enabled and (result._requires_grad or target._requires_grad)
     if result._data.dtype != target._data.dtype:
         result = apply(CATALOGUE["cast"], (result,), (target.dtype,))
+    if target._base is not None and (recorded or state.tracer is not None):
+        return _write_through(target, result)
+    if state.tracer is not None:
+        state.tracer.write(target, result)
     np.copyto(target._data, result._data)
     target._changed()
-    if state.grad_enabled and recorded:
+    if recorded:
         target._grad_fn, target._requires_grad = result._grad_fn, result._requires_grad
     return target
+
+
+def _write_through(view: Tensor, result: Tensor) -> Tensor:
+    """Write to the tensor that `view` is a view of, then make `view` a view of its new value."""
+    assert view._base is not None
+    source, count, op, attrs = view._base
+    if source._version[0] != count:
+        raise located(UnsupportedOp("a view was written to after its memory had been written in place",
+                                    ("changed", describe(view._version[1])),
+                                    ("why", "the record of how the view was made doesn't include the write"),
+                                    fix="take the view again after the write"))
+    source.check_writable()
+    write_result(source, _spread(source, result, op.name, attrs))
+    again = apply(op, (source,), attrs)
+    view._grad_fn, view._requires_grad = again._grad_fn, again._requires_grad
+    view._base, view._traced = again._base, again._traced
+    return view
+
+
+def _spread(source: Tensor, result: Tensor, name: str, attrs: tuple[Any, ...]) -> Tensor:
+    """The new value of `source` once its view by operation `name` has the value `result`."""
+    if name == "slice":
+        return apply(CATALOGUE["slice_scatter"], (source, result), attrs)
+    if name == "reshape":
+        return apply(CATALOGUE["reshape"], (result,), (source.shape,))
+    if name == "permute":
+        back = tuple(attrs[0].index(axis) for axis in range(len(attrs[0])))
+        return apply(CATALOGUE["permute"], (result,), (back,))
+    if name == "flip":
+        return apply(CATALOGUE["flip"], (result,), attrs)
+    raise located(UnsupportedOp(f"an in-place write to a view made by `{name}` can't be recorded",
+                                ("why", "several of its elements are one in memory"), fix="write to a `clone()` of it"))
 
 
 def in_place(function: Callable[..., Tensor]) -> Callable[..., Tensor]:

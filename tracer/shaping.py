@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+
 from retape.ir.errors import ShapeError
 from retape.ir.shapes import canonical_axes, canonical_shape
 

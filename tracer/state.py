@@ -10,9 +10,8 @@ from functools import wraps
 from types import CodeType, TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from retape.ir import Span
-
 from retape import ir
+from retape.ir import Span
 
 if TYPE_CHECKING:
     from .trace import Tracer

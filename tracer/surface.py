@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+
 from retape.ir import CATALOGUE, Op
 from retape.ir.errors import AxisError, UnknownName
 from retape.ir.shapes import canonical_axes

@@ -6,11 +6,13 @@ compositions (see `surface.py`) and attached there.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from retape.ir import DType, dtype_of
+
+from retape.ir import DType, Op, dtype_of
 from retape.ir.errors import LeafInplace
 from retape.ir.graph import Node
 
@@ -42,7 +44,7 @@ class Tensor(Operators):
     _grad: Tensor | None
     _hooks: list[Callable[[Tensor], Any]] | None
     _version: list[Any]  # [count of in-place changes, where the last one was], shared by views
-    _base: tuple[Tensor, int] | None  # what this is a view of, and the count at that time
+    _base: tuple[Tensor, int, Op, tuple[Any, ...]] | None  # what this is a view of, the count then, and how it was made
     _traced: tuple[Any, Node, int] | None  # the trace this belongs to, its node there, and the count at that time
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Tensor:
@@ -312,6 +314,26 @@ class ScalarTensor(Tensor):
         for name in Tensor.__slots__[1:]:
             setattr(out, name, getattr(tensor, name))
         return out
+
+    # what only a float can do looks at the value
+
+    def is_integer(self) -> bool:
+        return float(self).is_integer()
+
+    def __round__(self, digits: int | None = None) -> Any:
+        return round(float(self), digits)
+
+    def __trunc__(self) -> int:
+        return math.trunc(float(self))
+
+    def __floor__(self) -> int:
+        return math.floor(float(self))
+
+    def __ceil__(self) -> int:
+        return math.ceil(float(self))
+
+    def __divmod__(self, other: Any) -> Any:
+        return self // other, self % other
 
 
 class RemovableHandle:

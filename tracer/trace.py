@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
 from retape.ir import CATALOGUE, Array, Graph, GraphBuilder, Guard, Node, Op, TensorType, input_node, type_of
 from retape.ir.errors import RetapeError, UnsupportedOp
 from retape.ir.types import weak_type
@@ -109,7 +110,8 @@ class Tracer:
         """Append `out = op(operands)`; `cut` says that autograd doesn't see it although an operand requires grad."""
         inputs = tuple(self.node_of(operand) for operand in operands)
         weak = any(isinstance(i, Node) and i.type.weak for i in inputs)
-        node: Any = self.builder.emit(op, inputs, attrs, origin=self.note or site(), type=None if weak else type_of(out._data))
+        node: Any = self.builder.emit(
+            op, inputs, attrs, origin=self.note or site(), type=None if weak else type_of(out._data))
         if cut and node.type.dtype.is_differentiable:
             node = self.builder.emit(CATALOGUE["detach"], (node,), origin=node.origin)
         out._traced = (self, node, out._version[0])
@@ -120,7 +122,7 @@ class Tracer:
     def write(self, target: Tensor, result: Tensor) -> None:
         """Rebind a tensor of this trace that is about to be overwritten. Raises for those from outside."""
         self.check_owned([target], "an in-place write to a tensor")
-        target._traced = (self, self.node_of(result), target._version[0] + 1)
+        target._traced = (self, self.node_of(result), target._version[0] + 1)  # the write will be counted
 
     # ---- looks
 

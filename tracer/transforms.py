@@ -11,6 +11,7 @@ from functools import wraps
 from typing import Any
 
 import numpy as np
+
 from retape.ir.errors import NonScalarBackward
 
 from .apply import array_operand, located

@@ -1,22 +1,36 @@
 """Vector math: elementary functions without branches, which LLVM turns into vector code inside generated kernels.
 
 A kernel calls `vm_<name>_f64` and `vm_<name>_f32`. Compiled, such a name is a numba intrinsic that writes the body of
-the function as LLVM instructions in place: nothing to infer types for, no callee to compile and link. The same functions
-run on NumPy scalars, for kernels that run without numba. The functions are in `exp_log`, `hyperbolic`, `trig`,
-`inverse_trig`, `error_function`, `power`, `roots`;
-what they are written in is in `value`; where their coefficients come from, in `fits`.
+the function as LLVM instructions in place: nothing to infer types for, no callee to compile and link. The same
+functions run on NumPy scalars, for kernels that run without numba.
+
+What the functions are written in is in `value`; the functions are in `exp_log`, `hyperbolic`, `trig` (and `far`, for
+large arguments), `inverse_trig`, `error_function`, `power`, `roots` and `gamma`; `fits` says where their `coefficients`
+come from; `emit` and `far_emit` are the parts that need numba.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from functools import cache, wraps
+from importlib import resources
 from typing import Any
 
 import numpy as np
-from retape.codegen.vmath import error_function, exp_log, hyperbolic, inverse_trig, power, roots, trig
 
-__all__ = ["NAMES", "ULP", "expand", "namespace"]
+from retape.codegen.vmath import (
+    error_function,
+    exp_log,
+    gamma,
+    hyperbolic,
+    inverse_trig,
+    power,
+    roots,
+    trig,
+)
+
+__all__ = ["NAMES", "ULP", "expand", "fingerprint", "namespace"]
 
 _UNARY: dict[str, Callable[..., Any]] = {
     "exp": exp_log.exp,
@@ -27,35 +41,41 @@ _UNARY: dict[str, Callable[..., Any]] = {
     "log2": exp_log.log2,
     "log10": exp_log.log10,
     "softplus": exp_log.softplus,
-    "tanh": hyperbolic.tanh,
     "sigmoid": hyperbolic.sigmoid,
+    "tanh": hyperbolic.tanh,
+    "sinh": hyperbolic.sinh,
+    "cosh": hyperbolic.cosh,
+    "asinh": hyperbolic.asinh,
+    "acosh": hyperbolic.acosh,
+    "atanh": hyperbolic.atanh,
     "sin": trig.sin,
     "cos": trig.cos,
     "tan": trig.tan,
     "asin": inverse_trig.asin,
     "acos": inverse_trig.acos,
     "atan": inverse_trig.atan,
-    "sinh": hyperbolic.sinh,
-    "cosh": hyperbolic.cosh,
-    "asinh": hyperbolic.asinh,
-    "acosh": hyperbolic.acosh,
-    "atanh": hyperbolic.atanh,
-    "cbrt": roots.cbrt,
     "erf": error_function.erf,
     "erfc": error_function.erfc,
+    "cbrt": roots.cbrt,
+    "lgamma": gamma.lgamma,
+    "digamma": gamma.digamma,
 }
 _BINARY: dict[str, Callable[..., Any]] = {
+    "pow": power.pow,
     "atan2": inverse_trig.atan2,
     "hypot": roots.hypot,
-    "pow": power.pow,
 }
 _FUNCTIONS = {**{n: (f, 1) for n, f in _UNARY.items()}, **{n: (f, 2) for n, f in _BINARY.items()}}
 
 NAMES = frozenset(_FUNCTIONS)
 """The base names; each exists as `vm_<name>_f64` and `vm_<name>_f32`."""
 
-ULP: dict[str, float] = dict.fromkeys(NAMES, 2.0)
-"""Bound of the error in units in the last place, the same for f64 and f32."""
+ULP: dict[str, float] = {**dict.fromkeys(NAMES, 2.0), "lgamma": 4.0, "digamma": 4.0}
+"""Bound of the error in units in the last place, the same for f64 and f32.
+
+For lgamma and digamma it holds for x > 0; below, where they have zeros without a formula, the error is at most
+4 ULP of the larger of 1 and |value|, twice that in f64.
+"""
 
 
 def expand(source: str) -> str:
@@ -68,15 +88,22 @@ def expand(source: str) -> str:
 
 
 @cache
+def fingerprint() -> str:
+    """A hash of this package's source, for caches of compiled code: kernel source holds only names of functions."""
+    files = sorted((f.name, f.read_bytes()) for f in resources.files(__name__).iterdir() if f.name.endswith(".py"))
+    return hashlib.sha256(repr(files).encode()).hexdigest()
+
+
+@cache
 def _globals(jit: bool) -> dict[str, object]:
     names: dict[str, object] = {}
     for name, (function, arity) in _FUNCTIONS.items():
         for type_name in ("f64", "f32"):
             full = f"vm_{name}_{type_name}"
             if jit:
-                from retape.codegen.vmath.emit import intrinsics
+                from retape.codegen.vmath.emit import numba_intrinsic
 
-                names[full] = intrinsics(full, function, arity, type_name)
+                names[full] = numba_intrinsic(full, function, arity, type_name)
             else:
                 names[full] = _on_scalars(full, function, np.float64 if type_name == "f64" else np.float32)
     return names

@@ -9,6 +9,7 @@ from llvmlite import ir
 from numba import types
 from numba.core.typing.templates import Signature
 from numba.extending import intrinsic
+
 from retape.codegen.vmath.value import Value
 
 _LLVM: dict[str, Any] = {
@@ -52,9 +53,9 @@ def prefer_wide_vectors(function: Any) -> None:
     set.add(function.attributes, '"prefer-vector-width"="512"')
 
 
-def intrinsics(name: str, function: Callable[..., Any], arity: int, type_name: str) -> Any:
+def numba_intrinsic(name: str, function: Callable[..., Any], arity: int, type_name: str) -> Any:
     """A numba intrinsic that emits `function` in place, for arguments of one float type."""
-    scalar = {"f64": types.float64, "f32": types.float32}[type_name]
+    scalar: Any = {"f64": types.float64, "f32": types.float32}[type_name]
     signature: Signature = scalar(*[scalar] * arity)
 
     def emit(context: Any, builder: Any, signature: Signature, args: Any) -> Any:

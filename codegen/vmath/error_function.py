@@ -4,8 +4,8 @@ erf: below 0.85 x + x P(x^2); above, 1 - exp(Q(x)) where Q is a polynomial for l
 exponent costs only its product with erfc(x), so one polynomial reaches to where erf rounds to 1 (5.95; 4 in f32).
 
 erfc: 1 - erf(x) for |x| < 1/2; above, e^(-x^2)/(1+2x) times a polynomial in (x - 7/2)/(x + 7/2), the form of
-M. Shepherd and J. Laframboise, "Chebyshev approximation of (1+2x) exp(x^2) erfc x" (Math. Comp. 36, 1981). x^2 is formed
-in two parts, since its error would be the relative error of the result.
+M. Shepherd and J. Laframboise, "Chebyshev approximation of (1+2x) exp(x^2) erfc x" (Math. Comp. 36, 1981). x^2 is
+formed in two parts, since its error would be the relative error of the result.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 from retape.codegen.vmath import coefficients as c
 from retape.codegen.vmath.exp_log import exp_tail
 from retape.codegen.vmath.formats import format_of, scaling, split_exponent
-from retape.codegen.vmath.value import Scalar, bits, copysign, fabs, from_bits, is_f32, poly, select
+from retape.codegen.vmath.value import Scalar, bits, copysign, fabs, from_bits, horner, is_f32, poly, select
 
 
 def erf_small(x: Scalar) -> Scalar:
@@ -47,14 +47,15 @@ def erfc(x: Scalar) -> Scalar:
     lost = (r - exponent) + (low - rest)
     # e^exponent (5/4 + w) as 5/4 and a smaller sum, so that few roundings count
     power = exponent + (exp_tail(exponent) + lost)
-    w = poly((b - 3.5) / (b + 3.5), table)
+    w = horner((b - 3.5) / (b + 3.5), table)
     inner = w + power * (1.25 + w)
-    # What rounding took from the divisor is subtracted from the dividend; an eighth of it is accuracy enough for that,
-    # which the difference of bit patterns gives for the reciprocal.
-    divisor = 1.0 + (b + b)
-    lost = 1.0 - (divisor - (b + b))
+    product, divisor = 1.25 + inner, 1.0 + (b + b)
+    quotient = product / divisor
+    # What rounding took from the two, divided by the divisor: the difference of bit patterns gives its reciprocal to an
+    # eighth, which is accuracy enough.
+    product_low, divisor_low = (1.25 - product) + inner, 1.0 - (divisor - (b + b))
     reciprocal = from_bits((0x7EF311C3 if is_f32(x) else 0x7FDE623822FC16E6) - bits(divisor))
-    product = 1.25 + (inner - lost * ((1.25 + inner) * reciprocal))
+    quotient = quotient + reciprocal * (product_low - divisor_low * quotient)
     scale, scale2 = scaling(t)
-    far = ((product / divisor) * scale) * scale2
+    far = (quotient * scale) * scale2
     return select(a < 0.5, 1.0 - erf_small(x), select(x < 0.0, 2.0 - far, far))

@@ -127,7 +127,7 @@ def log1p(x: Scalar) -> Scalar:
 
 
 def log1p_pair(x: Scalar, low: Scalar, doublings: Scalar) -> Scalar:
-    """log((1 + x + low) 2^doublings) for finite x >= 0, low a correction: like `log1p`, but f is a sum of two floats."""
+    """log((1 + x + low) 2^doublings), finite x >= 0, low a correction: like `log1p`, but f is a sum of two floats."""
     form = format_of(x)
     u = 1.0 + x
     back = u - 1.0
@@ -143,7 +143,7 @@ def log1p_pair(x: Scalar, low: Scalar, doublings: Scalar) -> Scalar:
 
 
 def log_in_base(x: Scalar, k_factor: tuple[float, float], factor: tuple[float, float]) -> Scalar:
-    """k log_b(2) + log(m) log_b(e), the factors in two parts: leading products are exact, so is their sum but for `low`.
+    """k log_b(2) + log(m) log_b(e), the factors in two parts: leading products are exact.
 
     The method of FreeBSD's `e_log2.c` and `e_log10.c`.
     """

@@ -1,9 +1,9 @@
 """Sine, cosine and tangent of large arguments: exact reduction by integer arithmetic, one number at a time.
 
-M. Payne and R. Hanek, "Radian reduction for trigonometric functions" (SIGNUM Newsletter 18, 1983): of x/pi only the bits
-next to the point matter, so the mantissa of x is multiplied by a window of 192 bits of 1/pi that begins where the product
-is a multiple of 2. The product modulo 2 is exact but for 2^-138, and no double comes closer to a multiple of pi/2 than
-2^-62, so at least 70 significant bits remain.
+M. Payne and R. Hanek, "Radian reduction for trigonometric functions" (SIGNUM Newsletter 18, 1983): of x/pi only the
+bits next to the point matter, so the mantissa of x is multiplied by a window of 192 bits of 1/pi that begins where the
+product is a multiple of 2. The product modulo 2 is exact but for 2^-138, and no double comes closer to a multiple of
+pi/2 than 2^-62, so at least 70 significant bits remain.
 
 Such arguments are rare. The vector code of `trig` calls a vector function for them which tests all lanes at once and
 usually returns; see `far_emit`. Run on NumPy scalars, wide integers are Python's.
@@ -14,6 +14,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+
 from retape.codegen.vmath import coefficients as c
 from retape.codegen.vmath.value import (
     Scalar,
@@ -124,17 +125,16 @@ def radians(high: Scalar, low: Scalar) -> tuple[Scalar, Scalar]:
 
 
 def sine(r: Scalar, low: Scalar | None) -> Scalar:
-    """sin(r + low) for |r| <= pi/2, low a correction."""
+    """sin(r + low) for f64 |r| <= pi/2, low a correction."""
     z = r * r
-    tail = (r * z) * poly(z, c.SIN_F32 if is_f32(r) else c.SIN_F64)
+    tail = (r * z) * poly(z, c.SIN_F64)
     return r + (tail if low is None else tail + low * (1.0 - 0.5 * z))
 
 
-def tangent(r: Scalar, low: Scalar | None) -> Scalar:
+def tangent(r: Scalar, low: Scalar) -> Scalar:
     """tan(r + low) for |r| <= pi/4, low a correction."""
     z = r * r
-    tail = (r * z) * poly(z, c.TAN_F32 if is_f32(r) else c.TAN_F64)
-    return r + (tail if low is None else tail + low * (1.0 + z))
+    return r + ((r * z) * poly(z, c.TAN_F32 if is_f32(r) else c.TAN_F64) + low * (1.0 + z))
 
 
 KINDS = {"sin": 0, "cos": 1, "tan": 2}

@@ -8,29 +8,20 @@ kernel's module; their names hold a hash of the code, so that modules linked tog
 
 from __future__ import annotations
 
-import hashlib
-import inspect
-from functools import cache
 from typing import Any
 
 from llvmlite import ir
-from retape.codegen.vmath import coefficients, far, value
+
+from retape.codegen.vmath import far, fingerprint
 from retape.codegen.vmath.value import Value
 
 DOUBLE, INT, BYTE, BOOL = ir.DoubleType(), ir.IntType(64), ir.IntType(8), ir.IntType(1)
 LENGTHS = (2, 4, 8)
 
 
-@cache
-def _hash() -> str:
-    """Changes with anything the emitted code depends on."""
-    text = "".join(inspect.getsource(m) for m in (far, coefficients, value)) + inspect.getsource(_vector)
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
 def window(exponent: Value) -> Value:
     """`far.window`: one unaligned load of 256 bits (little-endian, as all targets are), and a shift by less than 8."""
-    builder, name = exponent.builder, f"retape_inverse_pi_{_hash()}"
+    builder, name = exponent.builder, f"retape_inverse_pi_{fingerprint()[:12]}"
     count = far.TABLE_BITS // 8 + 8
     table_type = ir.ArrayType(BYTE, count)
     if name in builder.module.globals:
@@ -99,7 +90,7 @@ def _vector(module: Any, name: str, scalar: Any, length: int) -> Any:
 def call_far(x: Value, kind: int) -> Value:
     """A call of the scalar function that the loop vectoriser can replace by one of a vector variant."""
     module = x.builder.module
-    scalar_name = f"retape_far_{_hash()}"
+    scalar_name = f"retape_far_{fingerprint()[:12]}"
     variants = {length: f"{scalar_name}_x{length}" for length in LENGTHS}
     scalar = module.globals.get(scalar_name)
     if scalar is None:

@@ -10,6 +10,7 @@ small.
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import mpmath as mp
 
@@ -44,17 +45,22 @@ def _zero(error: Real, a: mp.mpf, b: mp.mpf) -> mp.mpf:
     return (a + b) / 2
 
 
-def remez(target: Real, weight: Real, degree: int, low: float, high: float, rounds: int = 40) -> tuple[list[float], float]:
-    """Coefficients (constant first) of the polynomial P that minimises max |weight * (P - target)|, and that maximum."""
+def _error(target: Real, weight: Real, coefficients: list[mp.mpf]) -> Real:
+    return lambda v: weight(v) * (mp.polyval(coefficients[::-1], v) - target(v))
+
+
+def remez(target: Real, weight: Real, degree: int, low: float, high: float) -> tuple[list[float], float]:
+    """Coefficients (constant first) of the polynomial P that minimises max |weight (P - target)|, and that maximum."""
     lo, hi, count = mp.mpf(low), mp.mpf(high), degree + 2
     points = [(lo + hi) / 2 - (hi - lo) / 2 * mp.cos(mp.pi * (2 * i + 1) / (2 * count)) for i in range(count)]
-    coefficients, level = mp.matrix(1, 1), mp.mpf(0)
-    for _ in range(rounds):
+    coefficients: list[mp.mpf] = []
+    worst = mp.mpf(0)
+    for _ in range(40):
         rows = [[p**j for j in range(degree + 1)] + [(-1) ** i / weight(p)] for i, p in enumerate(points)]
         solution = mp.lu_solve(mp.matrix(rows), mp.matrix([target(p) for p in points]))
         coefficients, level = list(solution)[:-1], abs(solution[degree + 1])
-        error = lambda v, c=coefficients: weight(v) * (mp.polyval(c[::-1], v) - target(v))  # noqa: E731
-        zeros = [_zero(error, a, b) for a, b in zip(points[:-1], points[1:], strict=True)]
+        error = _error(target, weight, coefficients)
+        zeros = [_zero(error, a, b) for a, b in pairwise(points)]
         points = _extrema(error, lo, hi, zeros)
         worst = max(abs(error(p)) for p in points)
         if worst < level * mp.mpf("1.01"):

@@ -7,8 +7,10 @@ weight turns the error of the polynomial into the relative error of the function
 from __future__ import annotations
 
 import sys
+import textwrap
 
 import mpmath as mp
+
 from retape.codegen.vmath.fit import Real, remez
 
 TINY = mp.mpf(10) ** -14
@@ -37,12 +39,12 @@ def log_tail(s: mp.mpf) -> mp.mpf:
     return (2 * mp.atanh(s) - 2 * s) / s**3
 
 
-def log_tail_half(s: mp.mpf) -> mp.mpf:
+def atanh_tail(s: mp.mpf) -> mp.mpf:
     """(atanh(s) - s) / s^3."""
     return log_tail(s) / 2
 
 
-def atanh_tail(s: mp.mpf) -> mp.mpf:
+def atanh_tail_rest(s: mp.mpf) -> mp.mpf:
     """(atanh(s) - s - s^3/3) / s^5."""
     return (mp.atanh(s) - s - s**3 / 3) / s**5
 
@@ -87,8 +89,10 @@ def digamma_stirling(z: mp.mpf) -> mp.mpf:
 
 def fits() -> dict[str, tuple[str, Fit]]:
     """Name -> (comment, fit), in the order of `coefficients.py`."""
+    half, third = mp.mpf(1) / 2, 2 / mp.mpf(3)
     exp_error, expm1_error = (lambda r: r**2 + TINY), near(lambda r: r**2 / mp.expm1(r), 1e-14)
     log_error = lambda z: z / 2 + TINY  # noqa: E731
+    atanh, atanh_rest = of_square(atanh_tail, third / 2), of_square(atanh_tail_rest, mp.mpf(1) / 5)
     sin_tail = of_square(lambda r: (mp.sin(r) - r) / r**3, -1 / 6)
     sin_error = of_square(lambda r: r**3 / mp.sin(r), 1e-14)
     tan_tail = of_square(lambda r: (mp.tan(r) - r) / r**3, 1 / 3)
@@ -114,7 +118,6 @@ def fits() -> dict[str, tuple[str, Fit]]:
     digamma_text = "digamma(3/2 + v)/(3/2 + v - x0), |v| <= 1/2"
     stirling_text = "x times the rest of Stirling's formula, in 1/x^2, x >= 4.5"
     rest_text = "(log x - 1/(2x) - digamma(x)) x^2 in 1/x^2, x >= 4"
-    half, third = mp.mpf(1) / 2, 2 / mp.mpf(3)
     exp_text = "(e^r - 1 - r)/r^2 on |r| < ln(2)/2, error relative to "
     log_text = "(2 atanh(s) - 2s)/s^3 in z = s^2, sqrt(1/2) <= (1+s)/(1-s) <= sqrt(2)"
     return {
@@ -124,8 +127,8 @@ def fits() -> dict[str, tuple[str, Fit]]:
         "EXPM1_F32": (exp_text + "e^r - 1", (near(exp_tail, half), expm1_error, 5, -LN2_HALF, LN2_HALF)),
         "LOG_F64": (log_text, (of_square(log_tail, third), log_error, 6, 0, 0.02947)),
         "LOG_F32": (log_text, (of_square(log_tail, third), log_error, 2, 0, 0.02947)),
-        "ATANH_F64": ("(atanh(s)/s - 1 - z/3)/z^2, z as before", (of_square(atanh_tail, 0.2), lambda z: z**2 + TINY, 6, 0, 0.02947)),
-        "ATANH_SHORT": ("(atanh(s)/s - 1)/z, z as before", (of_square(log_tail_half, third / 2), log_error, 4, 0, 0.02947)),
+        "ATANH_F64": ("(atanh(s)/s - 1 - z/3)/z^2, z as before", (atanh_rest, lambda z: z**2 + TINY, 6, 0, 0.02947)),
+        "ATANH_SHORT": ("(atanh(s)/s - 1)/z, z as before", (atanh, log_error, 4, 0, 0.02947)),
         "EXP_SHORT": (exp_text + "e^r", (near(exp_tail, half), exp_error, 5, -LN2_HALF, LN2_HALF)),
         "SIN_F64": ("(sin r - r)/r^3 in z = r^2, |r| <= pi/2", (sin_tail, sin_error, 7, 0, 2.4687)),
         "SIN_F32": ("(sin r - r)/r^3 in z = r^2, |r| <= pi/2", (sin_tail, sin_error, 3, 0, 2.4687)),
@@ -141,8 +144,8 @@ def fits() -> dict[str, tuple[str, Fit]]:
         "SINH_F32": ("(sinh r - r)/r^3 in z = r^2, |r| < ln(2)/2", (sinh_tail, sinh_error, 2, 0, LN2_HALF**2)),
         "COSH_F64": ("(cosh r - 1)/r^2 in z = r^2, |r| < ln(2)/2", (cosh_tail, log_error, 5, 0, LN2_HALF**2)),
         "COSH_F32": ("(cosh r - 1)/r^2 in z = r^2, |r| < ln(2)/2", (cosh_tail, log_error, 2, 0, LN2_HALF**2)),
-        "ATANH_WIDE_F64": ("(atanh(s) - s)/s^3 in z = s^2, |s| <= 0.27", (of_square(log_tail_half, third / 2), log_error, 8, 0, 0.0735)),
-        "ATANH_WIDE_F32": ("(atanh(s) - s)/s^3 in z = s^2, |s| <= 0.27", (of_square(log_tail_half, third / 2), log_error, 3, 0, 0.0735)),
+        "ATANH_WIDE_F64": ("(atanh(s) - s)/s^3 in z = s^2, |s| <= 0.27", (atanh, log_error, 8, 0, 0.0735)),
+        "ATANH_WIDE_F32": ("(atanh(s) - s)/s^3 in z = s^2, |s| <= 0.27", (atanh, log_error, 3, 0, 0.0735)),
         "CBRT_F64": ("cbrt(m), sqrt(1/2) <= m <= sqrt(2)", (mp.cbrt, lambda m: 1 / mp.cbrt(m), 6, 0.7071, 1.4143)),
         "CBRT_F32": ("cbrt(m), sqrt(1/2) <= m <= sqrt(2)", (mp.cbrt, lambda m: 1 / mp.cbrt(m), 3, 0.7071, 1.4143)),
         "ERF_F64": ("erf(x)/x - 1 in z = x^2, |x| <= 0.85", (erf_small, erf_small_error, 10, 0, 0.7226)),
@@ -165,13 +168,14 @@ def fits() -> dict[str, tuple[str, Fit]]:
 def main() -> None:
     """Print the module of coefficients; names on the command line select tables."""
     mp.mp.dps = 50
-    print('"""Minimax coefficients, constant first; written by `fits.py`, do not edit."""')
+    print('"""Minimax coefficients, constant first; written by `fits.py`, do not edit."""\n\n# fmt: off')
     for name, (comment, fit) in fits().items():
         if sys.argv[1:] and name not in sys.argv[1:]:
             continue
         coefficients, worst = remez(*fit)
         print(f"\n# {comment}; error 2^{float(mp.log(worst, 2)):.1f}\n{name} = (")
-        print("".join(f"    {c!r},\n" for c in coefficients) + ")")
+        rows = textwrap.wrap(", ".join(map(repr, coefficients)), 116)
+        print("".join(f"    {row}\n" for row in rows).rstrip() + ",\n)")
 
 
 if __name__ == "__main__":

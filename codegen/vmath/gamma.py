@@ -1,9 +1,9 @@
 """The logarithm of |gamma| and its derivative, digamma.
 
-Both rest on the recurrence gamma(x+1) = x gamma(x), a polynomial on an interval of length one, Stirling's series above
-4.5 and 4 (Abramowitz and Stegun 6.1.41 and 6.3.18, as minimax polynomials in 1/x^2), and the reflection formulas 6.1.17 and
-6.3.7 for negative x. Near their zeros at positive x they are accurate to a few ULP, because the polynomials have those
-zeros as factors. Near the zeros at negative x only the absolute error is small. f32 is computed in f64.
+Both rest on the recurrence gamma(x+1) = x gamma(x), a polynomial on a short interval, Stirling's series above 4.5 and 4
+(Abramowitz and Stegun 6.1.41 and 6.3.18, as minimax polynomials in 1/x^2), and the reflection formulas 6.1.17 and 6.3.7
+for negative x. Near their zeros at positive x they are accurate to a few ULP, because the polynomials have those zeros
+as factors. Near the zeros at negative x only the absolute error is small. f32 is computed in f64.
 """
 
 from __future__ import annotations
@@ -17,9 +17,14 @@ from retape.codegen.vmath.value import Scalar, constant, equal, f32, f64, fabs, 
 
 LGAMMA_STIRLING, DIGAMMA_STIRLING = 4.5, 4.0
 HALF_LOG_2PI = 0.9189385332046728
-LOG_PI = 1.1447298858494002
 # The zero of digamma, in two parts.
 ZERO_HIGH, ZERO_LOW = 1.4616321449683622, 9.549995429965697e-17
+
+
+def sine_over_pi(fraction: Scalar) -> Scalar:
+    """sin(pi f)/pi for |f| <= 1/2; f itself where it is tiny."""
+    z = (math.pi * fraction) * (math.pi * fraction)
+    return fraction + (fraction * z) * poly(z, c.SIN_F64)
 
 
 def fraction_of(x: Scalar) -> Scalar:
@@ -45,7 +50,8 @@ def lgamma_positive(x: Scalar, short: bool) -> Scalar:
     base = y * horner(y, c.LGAMMA_SHORT if short else c.LGAMMA)
     near = select(low, base - logarithm, base + logarithm)
     w = 1.0 / x
-    far = (x - 0.5) * (logarithm - 1.0) + ((HALF_LOG_2PI - 0.5) + w * poly(w * w, c.STIRLING_SHORT if short else c.STIRLING))
+    rest = w * poly(w * w, c.STIRLING_SHORT if short else c.STIRLING)
+    far = (x - 0.5) * (logarithm - 1.0) + ((HALF_LOG_2PI - 0.5) + rest)
     return select(large, far, near)
 
 
@@ -55,7 +61,7 @@ def lgamma_wide(x: Scalar, short: bool) -> Scalar:
     positive = lgamma_positive(select(negative, 1.0 - x, x), short)
     fraction = fabs(fraction_of(x))
     # gamma(x) gamma(1-x) = pi / sin(pi x)
-    reflected = LOG_PI - (log(sine(math.pi * fraction, None)) + positive)
+    reflected = -(log(sine_over_pi(fraction)) + positive)
     y = select(negative, reflected, positive)
     infinite = (fabs(x) >= math.inf) | equal(x, 0.0) | (negative & equal(fraction, 0.0))
     return select(infinite, math.inf, y)
@@ -94,8 +100,8 @@ def digamma_wide(x: Scalar, short: bool) -> Scalar:
     positive = digamma_positive(select(negative, 1.0 - x, x), short)
     fraction = fraction_of(x)
     # digamma(1-x) - digamma(x) = pi cot(pi x), and the fraction is that of -x
-    sin, cos = sine(math.pi * fraction, None), sine(math.pi * (0.5 - fabs(fraction)), None)
-    y = select(negative, positive + math.pi * (cos / sin), positive)
+    cotangent = sine(math.pi * (0.5 - fabs(fraction)), None) / sine_over_pi(fraction)
+    y = select(negative, positive + cotangent, positive)
     pole = (negative & equal(fraction, 0.0)) | is_nan(x)
     y = select(x < math.inf, y, x)
     return select(pole, math.nan, select(equal(x, 0.0), -1.0 / x, y))

@@ -43,10 +43,10 @@ def sigmoid(x: Scalar) -> Scalar:
     high = 20.0 if is_f32(x) else 40.0
     t, r, _ = split_exponent(clamp(x, format_of(x).exp_low, high))
     a, b = scaling(t)
-    power = a * b
-    # The larger of the two is added last, so the inner sum's rounding is small against the result.
-    large, small = select(power > 1.0, power, 1.0), select(power > 1.0, 1.0, power)
-    return (a / (large + (small + (exp_tail(-r) - r)))) * b
+    power, rest = a * b, exp_tail(-r) - r
+    # 1 + 2^n is exact or larger than all that is lost; a small 2^n is added to e^-r - 1 first.
+    small = power < 1.0
+    return (a / (select(small, 1.0, 1.0 + power) + select(small, rest + power, rest))) * b
 
 
 def hyperbolic_parts(x: Scalar) -> tuple[Scalar, Scalar, Scalar, Scalar, Scalar]:
@@ -108,7 +108,8 @@ def atanh(x: Scalar) -> Scalar:
     """log((1+a)/(1-a))/2 with the sign of x: k ln(2)/2 + atanh(s), s = ((1+a) - 2^k (1-a)) / ((1+a) + 2^k (1-a)).
 
     2^k is near the quotient of 1+a and 1-a, found from the difference of their bit patterns; for a < 1/4 it is 1 and
-    s = a, so that what is added to ln(2)/2 from there on is small. The numerator is exact but for one rounding: for a < 1/2 through the head of a, else because 1-a is exact.
+    s = a, so that what is added to ln(2)/2 from there on is small. The numerator is exact but for one rounding: for
+    a < 1/2 through the head of a, else because 1-a is exact.
     """
     form, single = format_of(x), is_f32(x)
     a = fabs(x)

@@ -1,9 +1,9 @@
 """Powers.
 
 pow computes y log2|x| to about 64 bits and 2 to that power. In f64 the logarithm is a sum of two floats after FreeBSD's
-msun (`e_pow.c`, K. C. Ng): with s = f/(2+f) split in a head of 26 bits and an exact remainder, log(m) = (2/3) s (3 + s^2 + ...)
-is formed from products of heads, which are exact, so that contraction to FMA cannot change them. In f32 everything is
-computed in f64.
+msun (`e_pow.c`, K. C. Ng): with s = f/(2+f) split in a head of 26 bits and an exact remainder, the series
+log(m) = 2 s (1 + s^2/3 + ...) is formed from products of heads, which are exact, so that contraction to FMA cannot
+change them. In f32 everything is computed in f64.
 """
 
 from __future__ import annotations

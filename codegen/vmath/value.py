@@ -1,9 +1,9 @@
 """What the vector-math functions compute on: NumPy scalars, or `Value`s that write LLVM instructions.
 
 Every function of this package is ordinary straight-line Python over operators and the primitives below. Called with
-NumPy scalars it computes. Called with `Value`s it *records*: each operator appends one LLVM instruction at the builder's
-place, so running the function once emits its body, without numba's type inference and without a branch. Literals are
-weak in both worlds (NumPy's NEP 50): `x * 2.1` stays f32 where x is f32. Integers are unsigned and wrap.
+NumPy scalars it computes. Called with `Value`s it *records*: each operator appends one LLVM instruction at the
+builder's place, so running the function once emits its body, without numba's type inference and without a branch.
+Literals are weak in both worlds (NumPy's NEP 50): `x * 2.1` stays f32 where x is f32. Integers are unsigned and wrap.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Value:
         """LLVM's spelling of the type: 'double', 'float', 'i64', 'i32', 'i1'."""
         return str(self.ir.type)
 
-    def _operand(self, other: Value | float | int) -> Any:
+    def _operand(self, other: Scalar) -> Any:
         if isinstance(other, Value):
             if other.ir.type != self.ir.type:
                 raise TypeError(f"vmath: operands of types {self.kind} and {other.kind}; convert one of them")
@@ -41,7 +41,7 @@ class Value:
             return self.ir.type(int(other) & ((1 << width) - 1))
         return self.ir.type(float(other))
 
-    def _binary(self, float_op: str | None, int_op: str | None, other: Value | float | int, swap: bool = False) -> Value:
+    def _binary(self, float_op: str | None, int_op: str | None, other: Scalar, swap: bool = False) -> Value:
         op = int_op if self.kind.startswith("i") else float_op
         if op is None:
             raise TypeError(f"vmath: operator not defined for {self.kind}")
@@ -50,7 +50,7 @@ class Value:
             left, right = right, left
         return Value(self.builder, getattr(self.builder, op)(left, right))
 
-    def _compare(self, relation: str, other: Value | float | int) -> Value:
+    def _compare(self, relation: str, other: Scalar) -> Value:
         right = self._operand(other)
         if self.kind.startswith("i"):
             return Value(self.builder, self.builder.icmp_unsigned(relation, self.ir, right))

@@ -69,7 +69,7 @@ def _sign(x: Any) -> Any:
 def _pow_by_base(b: Any, ct: Any, x: Any, y: Any) -> Any:
     if isinstance(y, (int, float)):  # an exponent known now
         if y == 0:
-            return None
+            return b.mul(ct, 0.0)
         if y == 2:
             return b.mul(ct, b.mul(x, 2.0))
         return b.mul(ct, b.mul(b.pow(x, y - 1), y))
@@ -221,8 +221,8 @@ def _no_rule(b: Any, ct: Any, name: str, i: int) -> Any:
         fix="call backward (or `rt.func.grad`) inside the compiled function, so that it is traced too")
 
 
-register("clone", "x", "pointwise", infer=_infer_same, eager=lambda x: np.array(x), vjp=(lambda b, ct: ct,),
-         kernel="{x}", form="x", domain=(REAL,), doc="A copy.")
+register("clone", "x", "pointwise", infer=_infer_same, eager=lambda x: np.array(x, order="C"), vjp=(lambda b, ct: ct,),
+         kernel="{x}", form="x", domain=(REAL,), doc="A row-major copy.")
 register("detach", "x", "pointwise", infer=_infer_same, eager=lambda x: x, vjp=(lambda b, ct: None,),
          kernel="{x}", form="x", domain=(REAL,), doc="The same values, with no derivative.")
 register("opaque", "*values", "library", infer=_infer_same, eager=lambda *values: values[0], vjp=(_no_rule,),

@@ -117,7 +117,7 @@ _reduction("sum", partial(_reduce, np.add), _spread, result=_wide, kernel="radd"
            doc="Sum over `axis` (all axes by default).")
 _reduction("mean", _mean, _mean_rule, lowest=FLOAT, kernel="radd", promotion="none", ulp=4.0,
            doc="Mean over `axis`.")
-_reduction("prod", partial(_reduce, np.multiply), _prod_rule, result=_wide, kernel="rmul", ulp=8.0,
+_reduction("prod", partial(_reduce, np.multiply), _prod_rule, result=_wide, kernel="rmul", ulp=64.0,
            doc="Product over `axis`.")
 _reduction("amax", lambda x, axis, keepdims: np.maximum.reduce(x, axis=axis, keepdims=keepdims), _extremum_rule,
            kernel="rmax", doc="Largest element over `axis`; ties share the gradient.")
@@ -147,10 +147,14 @@ def _infer_scan(x: OperandType, axis: int) -> TensorType:
     return TensorType(_wide(x.dtype), x.shape)
 
 
+def _cumsum(x: Any, axis: int) -> Any:
+    return np.cumsum(x, axis=axis, dtype=np.int64 if x.dtype.kind in "bui" else None)
+
+
 def _cumsum_rule(b: Any, ct: Any, axis: int) -> Any:
     return b.flip(b.cumsum(b.flip(ct, axis=(axis,)), axis=axis), axis=(axis,))
 
 
-register("cumsum", "x", "library", infer=_infer_scan, eager=lambda x, axis: np.cumsum(x, axis=axis),
+register("cumsum", "x", "library", infer=_infer_scan, eager=_cumsum,
          vjp=(_cumsum_rule,), attributes={"axis": 0}, domain=((-3.0, 3.0),), ulp=4.0,
          doc="Running sum along one axis.")

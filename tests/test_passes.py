@@ -1,0 +1,482 @@
+"""Passes as texts before and after, compared up to the names of values."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import retape as rt
+from retape.ir import CATALOGUE, Graph, GraphBuilder, Node, f64, input_node, parse, parse_module, same_graph, verify
+from retape.ir.passes import backward_graph, differentiate, eliminate_dead, erase_markers, partition, simplify
+
+
+def graph(body: str, kind: str = "trace", parameters: str = "x: f64[2, 3]") -> Graph:
+    """A graph from the lines of its body."""
+    lines = "\n".join(f"    {line.strip()}" for line in body.strip().splitlines())
+    return verify(parse(f'@graph(kind="{kind}", of="t")\ndef g({parameters}):\n{lines}\n'))
+
+
+def becomes(run: Callable[[Graph], Graph], before: str, after: str, parameters: str = "x: f64[2, 3]") -> None:
+    found, wanted = verify(run(graph(before, parameters=parameters))), graph(after, parameters=parameters)
+    assert same_graph(found, wanted), f"\n{found}\nis not\n{wanted}"
+    assert same_graph(verify(run(found)), wanted), "a second run changes something"
+
+
+# ---- simplify
+
+SIMPLIFY = {
+    "identities": ("""
+        a: f64[2, 3] = op.mul(x, 1.0)
+        b: f64[2, 3] = op.mul(1, a)
+        c: f64[2, 3] = op.div(b, 1.0)
+        d: f64[2, 3] = op.sub(c, 0.0)
+        e: f64[2, 3] = op.pow(d, 1)
+        f: f64[2, 3] = op.neg(e)
+        g: f64[2, 3] = op.neg(f)
+        h: f64[2, 3] = op.exp(g)
+        return (h,)""", """
+        h: f64[2, 3] = op.exp(x)
+        return (h,)"""),
+    "signs of zero stay": ("""
+        a: f64[2, 3] = op.add(x, 0.0)
+        b: f64[2, 3] = op.mul(a, 0.0)
+        c: f64[2, 3] = op.sub(0.0, b)
+        return (c,)""", """
+        a: f64[2, 3] = op.add(x, 0.0)
+        b: f64[2, 3] = op.mul(a, 0.0)
+        c: f64[2, 3] = op.sub(0.0, b)
+        return (c,)"""),
+    "powers": ("""
+        a: f64[2, 3] = op.pow(x, 2)
+        b: f64[2, 3] = op.pow(x, 3.0)
+        c: f64[2, 3] = op.pow(x, 0.5)
+        d: f64[2, 3] = op.pow(x, -1)
+        e: f64[2, 3] = op.pow(x, 2.5)
+        return (a, b, c, d, e)""", """
+        a: f64[2, 3] = op.mul(x, x)
+        b: f64[2, 3] = op.mul(a, x)
+        c: f64[2, 3] = op.sqrt(x)
+        d: f64[2, 3] = op.div(1.0, x)
+        e: f64[2, 3] = op.pow(x, 2.5)
+        return (a, b, c, d, e)"""),
+    "times minus one": ("""
+        a: f64[2, 3] = op.mul(x, -1.0)
+        return (a,)""", """
+        a: f64[2, 3] = op.neg(x)
+        return (a,)"""),
+    "the same twice": ("""
+        a: f64[2, 3] = op.sin(x)
+        b: f64[2, 3] = op.sin(x)
+        c: f64[2, 3] = op.mul(a, b)
+        d: f64[2, 3] = op.mul(a, b)
+        e: f64[2, 3] = op.add(c, d)
+        return (e,)""", """
+        a: f64[2, 3] = op.sin(x)
+        c: f64[2, 3] = op.mul(a, a)
+        e: f64[2, 3] = op.add(c, c)
+        return (e,)"""),
+    "literals that differ by type or sign are not the same": ("""
+        a: f64[2, 3] = op.mul(x, 2)
+        b: f64[2, 3] = op.mul(x, 2.0)
+        c: f64[2, 3] = op.add(x, 0.0)
+        d: f64[2, 3] = op.add(x, -0.0)
+        return (a, b, c, d)""", """
+        a: f64[2, 3] = op.mul(x, 2)
+        b: f64[2, 3] = op.mul(x, 2.0)
+        c: f64[2, 3] = op.add(x, 0.0)
+        d: f64[2, 3] = op.add(x, -0.0)
+        return (a, b, c, d)"""),
+    "constants become literals": ("""
+        a: f64[2, 3] = op.full(shape=(2, 3), value=3.0, dtype=f64)
+        b: f64[2, 3] = op.mul(x, a)
+        return (b,)""", """
+        b: f64[2, 3] = op.mul(x, 3.0)
+        return (b,)"""),
+    "views of constants": ("""
+        a: f64[6] = op.full(shape=(6,), value=3.0, dtype=f64)
+        b: f64[2, 3] = op.reshape(a, shape=(2, 3))
+        c: f64[3, 2] = op.permute(b, axes=(1, 0))
+        d: f64[1, 2] = op.slice(c, index=(slice(0, 1, 1),))
+        return (d,)""", """
+        d: f64[1, 2] = op.full(shape=(1, 2), value=3.0, dtype=f64)
+        return (d,)"""),
+    "views of views": ("""
+        a: f64[6] = op.reshape(x, shape=(6,))
+        b: f64[3, 2] = op.reshape(a, shape=(3, 2))
+        c: f64[2, 3] = op.permute(b, axes=(1, 0))
+        d: f64[3, 2] = op.permute(c, axes=(1, 0))
+        e: f64[3, 2] = op.reshape(d, shape=(3, 2))
+        f: f64[3, 2] = op.exp(e)
+        return (f,)""", """
+        b: f64[3, 2] = op.reshape(x, shape=(3, 2))
+        f: f64[3, 2] = op.exp(b)
+        return (f,)"""),
+    "a cast to the same type": ("""
+        a: f64[2, 3] = op.cast(x, dtype=f64)
+        b: f32[2, 3] = op.cast(a, dtype=f32)
+        return (b,)""", """
+        b: f32[2, 3] = op.cast(x, dtype=f32)
+        return (b,)"""),
+    "a cast and back loses digits": ("""
+        a: f32[2, 3] = op.cast(x, dtype=f32)
+        b: f64[2, 3] = op.cast(a, dtype=f64)
+        return (b,)""", """
+        a: f32[2, 3] = op.cast(x, dtype=f32)
+        b: f64[2, 3] = op.cast(a, dtype=f64)
+        return (b,)"""),
+    "a choice that is known": ("""
+        a: f64[2, 3] = op.exp(x)
+        b: f64[2, 3] = op.where(True, x, a)
+        c: f64[2, 3] = op.sin(b)
+        return (c,)""", """
+        c: f64[2, 3] = op.sin(x)
+        return (c,)"""),
+    "a sum over nothing": ("""
+        a: f64[2, 3] = op.sum(x, axis=(), keepdims=False)
+        b: f64[2, 3] = op.exp(a)
+        return (b,)""", """
+        b: f64[2, 3] = op.exp(x)
+        return (b,)"""),
+}
+
+
+@pytest.mark.parametrize("name", SIMPLIFY)
+def test_simplify(name: str) -> None:
+    becomes(simplify, *SIMPLIFY[name])
+
+
+def test_simplify_reads_expanded_operands_unexpanded() -> None:
+    becomes(simplify, """
+        a: f64[2, 3] = op.expand(s, shape=(2, 3))
+        b: f64[2, 3] = op.mul(x, a)
+        c: f64[2, 3] = op.expand(r, shape=(2, 3))
+        d: f64[2, 3] = op.add(b, c)
+        return (d,)""", """
+        b: f64[2, 3] = op.mul(x, s)
+        d: f64[2, 3] = op.add(b, r)
+        return (d,)""", "x: f64[2, 3], s: f64[()], r: f64[2, 1]")
+
+
+def test_simplify_computes_before_it_expands() -> None:
+    becomes(simplify, """
+        a: f64[2, 3] = op.expand(s, shape=(2, 3))
+        b: f64[2, 3] = op.exp(a)
+        c: f64[2, 3] = op.mul(b, 2.0)
+        return (c,)""", """
+        b: f64[()] = op.exp(s)
+        c: f64[()] = op.mul(b, 2.0)
+        d: f64[2, 3] = op.expand(c, shape=(2, 3))
+        return (d,)""", "s: f64[()]")
+
+
+def test_simplify_keeps_element_types() -> None:
+    """A literal takes the type of the tensors it meets; a constant tensor has its own."""
+    before = graph("""
+        a: f32[2] = op.full(shape=(2,), value=2.0, dtype=f32)
+        b: f32[2] = op.mul(n, a)
+        c: i64[2] = op.full(shape=(2,), value=3, dtype=i64)
+        d: i64[2] = op.mul(i, c)
+        return (b, d)""", parameters="n: f32[2], i: i64[2]")
+    after = verify(simplify(before))
+    arrays = np.array([1.5, 2.5], np.float32), np.array([1, 2])
+    for a, b in zip(before(*arrays), after(*arrays), strict=True):
+        assert a.dtype == b.dtype
+        np.testing.assert_array_equal(a, b)
+
+
+def test_simplify_keeps_guards_and_inputs() -> None:
+    before = graph("""
+        a: f64[()] = op.sum(x, axis=(0, 1), keepdims=False)
+        b: f64[()] = op.mul(a, 1.0)
+        c: b1[()] = op.gt(b, 0.0)
+        d: f64[2, 3] = op.exp(x)
+        op.guard(c, True)
+        return (d,)""", parameters="x: f64[2, 3], unused: f64[()]")
+    after = verify(simplify(before))
+    assert [n.op.name for n in after.nodes] == ["sum", "gt", "exp"]
+    assert len(after.guards) == 1 and after.guards[0].node.op.name == "gt" and after.guards[0].value is True
+    assert [n.name for n in after.inputs] == ["x", "unused"]
+
+
+def test_simplify_folds_literals_alone() -> None:
+    builder = GraphBuilder()
+    assert builder.mul(3.0, 2.0) == 6.0 and builder.exp(0.0) == 1.0 and not builder.nodes
+
+
+# ---- eliminate_dead, erase_markers
+
+
+def test_eliminate_dead() -> None:
+    becomes(eliminate_dead, """
+        a: f64[2, 3] = op.exp(x)
+        b: f64[2, 3] = op.sin(a)
+        c: f64[2, 3] = op.cos(b)
+        d: f64[2, 3] = op.mul(a, 2.0)
+        return (d,)""", """
+        a: f64[2, 3] = op.exp(x)
+        d: f64[2, 3] = op.mul(a, 2.0)
+        return (d,)""")
+
+
+def test_eliminate_dead_keeps_what_guards_and_saved_values_need() -> None:
+    text = """
+        a: f64[2, 3] = op.exp(x)
+        b: f64[()] = op.sum(a, axis=(0, 1), keepdims=False)
+        c: f64[2, 3] = op.sin(x)
+        d: f64[2, 3] = op.cos(x)
+        op.guard(b, 2.0)
+        return d, (c,)"""
+    before = graph(text, "forward")
+    assert eliminate_dead(before) is before
+
+
+def test_erase_markers() -> None:
+    becomes(erase_markers, """
+        a: f64[2, 3] = op.clone(x)
+        b: f64[2, 3] = op.detach(a)
+        c: f64[2, 3] = op.opaque(b, name='Exp')
+        d: f64[2, 3] = op.exp(c)
+        e: f64[2, 3] = op.clone(d)
+        return (e, b)""", """
+        d: f64[2, 3] = op.exp(x)
+        return (d, x)""")
+
+
+def test_passes_do_nothing_to_graphs_without_work() -> None:
+    before = graph("a: f64[2, 3] = op.exp(x)\nreturn (a,)")
+    assert erase_markers(before) is before and eliminate_dead(before) is before
+    assert same_graph(simplify(before), before)
+
+
+# ---- differentiate and partition
+
+
+def derivative(body: str, parameters: str = "x: f64[2, 3]") -> Any:
+    return differentiate(graph(body, parameters=parameters))
+
+
+def matches(found: Graph, wanted: str) -> None:
+    expected = verify(parse(wanted))
+    assert same_graph(verify(found), expected), f"\n{found}\nis not\n{expected}"
+
+
+def test_the_example_of_the_design() -> None:
+    f = rt.compile(lambda x: ((x + 2.0) ** 2 * 3.0).mean())
+    s = f.specialize(rt.ones(2, 2, dtype=rt.float64, requires_grad=True))
+    matches(s.forward, """
+@graph(kind="forward", of="ex.f")
+def f_fwd(x: f64[2, 2]):
+    add0: f64[2, 2] = op.add(x, 2.0)
+    pow1: f64[2, 2] = op.pow(add0, 2)
+    mul2: f64[2, 2] = op.mul(pow1, 3.0)
+    mean3: f64[()] = op.mean(mul2, axis=(0, 1), keepdims=False)
+    return mean3, (x,)
+""")
+    matches(s.backward, """
+@graph(kind="backward", of="ex.f")
+def f_bwd(d_mean3: f64[()], x: f64[2, 2]):
+    add0: f64[2, 2] = op.add(x, 2.0)
+    t4: f64[()] = op.div(d_mean3, 4.0)
+    d_mul2: f64[2, 2] = op.expand(t4, shape=(2, 2))
+    d_pow1: f64[2, 2] = op.mul(d_mul2, 3.0)
+    t5: f64[2, 2] = op.mul(add0, 2.0)
+    d_add0: f64[2, 2] = op.mul(d_pow1, t5)
+    return (d_add0,)
+""")
+    assert {"vjp mean3", "vjp mul2", "vjp pow1", "remat add0"} <= {n.note for n in s.backward.nodes}
+
+
+def test_broadcasts_are_summed_back() -> None:
+    joint = derivative("""
+        a: f64[2, 3] = op.mul(x, y)
+        b: f64[2, 3] = op.add(a, z)
+        return (b,)""", "x: f64[2, 3], y: f64[3], z: f64[2, 1]")
+    matches(backward_graph(joint), """
+@graph(kind="backward", of="t")
+def g_bwd(d_b: f64[2, 3], x: f64[2, 3], y: f64[3], z: f64[2, 1]):
+    d_z0: f64[2] = op.sum(d_b, axis=(1,), keepdims=False)
+    d_z: f64[2, 1] = op.reshape(d_z0, shape=(2, 1))
+    d_x: f64[2, 3] = op.mul(d_b, y)
+    t: f64[2, 3] = op.mul(d_b, x)
+    d_y: f64[3] = op.sum(t, axis=(0,), keepdims=False)
+    return (d_x, d_y, d_z)
+""")
+
+
+def test_cotangents_accumulate_and_paths_without_influence_stay_out() -> None:
+    joint = derivative("""
+        a: f64[2, 3] = op.exp(x)
+        b: f64[2, 3] = op.detach(a)
+        c: f64[2, 3] = op.mul(a, b)
+        d: f64[2, 3] = op.floor(c)
+        e: f64[2, 3] = op.add(c, d)
+        return (e,)""", "x: f64[2, 3], y: f64[2], n: i64[2]")
+    assert [n.name for n in joint.wrt] == ["x", "y"] and joint.connected == (True, False)
+    found = simplify(backward_graph(joint))
+    matches(found, """
+@graph(kind="backward", of="t")
+def g_bwd(d_e: f64[2, 3], x: f64[2, 3], y: f64[2], n: i64[2]):
+    a: f64[2, 3] = op.exp(x)
+    b: f64[2, 3] = op.detach(a)
+    d_a: f64[2, 3] = op.mul(d_e, b)
+    d_x: f64[2, 3] = op.mul(d_a, a)
+    zeros: f64[2] = op.full(shape=(2,), value=0.0, dtype=f64)
+    return (d_x, zeros)
+""")
+
+
+def test_what_is_dear_is_saved_and_what_is_cheap_is_computed_again() -> None:
+    joint = derivative("""
+        a: f64[2, 3] = op.mul(x, 2.0)
+        b: f64[2, 3] = op.tanh(a)
+        c: f64[2, 3] = op.add(b, 1.0)
+        d: f64[2, 3] = op.mul(c, c)
+        return (d,)""")
+    forward, backward = partition(joint)
+    verify(forward)
+    verify(backward)
+    assert [n.name for n in forward.saved] == ["b"]
+    assert forward.kind == "forward" and backward.kind == "backward"
+    recomputed = [n.op.name for n in backward.nodes if n.note.startswith("remat")]
+    assert recomputed == ["add"] and "tanh" not in [n.op.name for n in backward.nodes]
+
+
+def test_two_outputs_and_integer_outputs() -> None:
+    joint = derivative("""
+        a: f64[2] = op.sum(x, axis=(1,), keepdims=False)
+        b: i64[2] = op.argmax(x, axis=(1,), keepdims=False)
+        c: f64[2, 3] = op.sin(x)
+        return (a, b, c, c, x)""")
+    assert len(joint.cotangents) == 4
+    whole = verify(backward_graph(joint))
+    x = np.arange(6.0).reshape(2, 3)
+    seeds = [np.ones(2), np.full((2, 3), 2.0), np.full((2, 3), 3.0), np.full((2, 3), 5.0)]
+    (found,) = whole(*seeds, x)
+    np.testing.assert_allclose(found, 1 + 5 * np.cos(x) + 5)
+
+
+def test_differentiate_with_respect_to_some_inputs() -> None:
+    g = graph("a: f64[2, 3] = op.mul(x, y)\nreturn (a,)", parameters="x: f64[2, 3], y: f64[2, 3]")
+    joint = differentiate(g, [g.inputs[1]])
+    assert joint.wrt == (g.inputs[1],) and len(joint.gradients) == 1
+    forward, backward = partition(joint)
+    assert [n.name for n in forward.saved] == ["x"]
+    assert [n.name for n in backward.inputs] == ["d_a", "x"]
+
+
+def test_derivatives_of_derivatives_have_unique_names() -> None:
+    g = graph("a: f64[2, 3] = op.mul(x, x)\nb: f64[2, 3] = op.tanh(a)\nreturn (b,)")
+    for _ in range(4):
+        g = verify(simplify(verify(backward_graph(differentiate(g)))))
+    assert len({n.name for n in (*g.inputs, *g.nodes)}) == len(g.inputs) + len(g.nodes)
+
+
+# ---- linear time: counts of work, and no recursion
+
+
+def chain(count: int) -> Graph:
+    builder = GraphBuilder()
+    x = input_node("x", f64[2])
+    builder.reserve(x)
+    value: Any = x
+    for i in range(count):
+        value = builder.sin(value) if i % 3 == 0 else builder.mul(value, x) if i % 3 == 1 else builder.add(value, 0.5)
+    return Graph("chain", (x,), tuple(builder.nodes), (value,), "trace", "chain")
+
+
+@pytest.mark.parametrize("run", [
+    simplify, eliminate_dead, erase_markers, lambda g: backward_graph(differentiate(g)),
+    lambda g: partition(differentiate(g)), verify, lambda g: parse(str(g)), lambda g: same_graph(g, g),
+    lambda g: g(np.array([0.1, 0.2])),
+], ids=["simplify", "eliminate_dead", "erase_markers", "differentiate", "partition", "verify", "text", "same_graph",
+        "interpreter"])
+def test_long_graphs_pass_without_recursion(run: Any) -> None:
+    g = chain(20_000)
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(200)
+    try:
+        run(g)
+    finally:
+        sys.setrecursionlimit(limit)
+
+
+def lines_run(run: Callable[[], object]) -> int:
+    """How many lines of retape's code a call runs."""
+    count = 0
+
+    def local(frame: Any, event: str, argument: Any) -> Any:
+        nonlocal count
+        count += event == "line"
+        return local
+
+    def outer(frame: Any, event: str, argument: Any) -> Any:
+        name = frame.f_code.co_filename
+        return local if "/ir/" in name or "/codegen/" in name else None
+
+    before = sys.gettrace()
+    sys.settrace(outer)
+    try:
+        run()
+    finally:
+        sys.settrace(before)
+    return count
+
+
+def lowered(g: Graph) -> Any:
+    from retape.codegen.lower import lower
+
+    return lower(g)
+
+
+@pytest.mark.parametrize("run", [simplify, eliminate_dead, lambda g: partition(differentiate(g)), lowered,
+                                 lambda g: lowered(partition(differentiate(g))[1])],
+                         ids=["simplify", "eliminate_dead", "partition", "lower", "lower backward"])
+def test_work_grows_with_the_number_of_nodes(run: Any) -> None:
+    small, large = chain(600), chain(2400)
+    assert lines_run(lambda: run(large)) < 4.6 * lines_run(lambda: run(small))
+
+
+def test_work_on_wide_graphs_grows_with_the_number_of_nodes() -> None:
+    """Many values that live side by side and meet in one sum, and one value with many readers."""
+    def fan(count: int) -> Graph:
+        builder = GraphBuilder()
+        x = input_node("x", f64[100])
+        builder.reserve(x)
+        parts = [builder.sin(builder.mul(x, float(i))) for i in range(count)]
+        sums = [builder.sum(p, axis=(0,), keepdims=False) for p in parts]
+        total = sums[0]
+        for s in sums[1:]:
+            total = builder.add(total, s)
+        return Graph("fan", (x,), tuple(builder.nodes), (total,), "trace", "fan")
+
+    def everything(g: Graph) -> None:
+        lowered(g)
+        lowered(backward_graph(differentiate(g)))
+
+    small, large = fan(100), fan(400)
+    assert lines_run(lambda: everything(large)) < 4.8 * lines_run(lambda: everything(small))
+
+
+def test_graphs_are_immutable() -> None:
+    g = chain(3)
+    for thing, name in ((g, "nodes"), (g.nodes[0], "type"), (g.nodes[0].type, "shape")):
+        with pytest.raises((AttributeError, TypeError)):
+            setattr(thing, name, ())
+    before = str(g)
+    simplify(g)
+    partition(differentiate(g))
+    assert str(g) == before
+
+
+def test_a_module_of_passes_results_reads_back() -> None:
+    from retape.ir import print_module
+
+    g = chain(9)
+    forward, backward = partition(differentiate(g))
+    again = parse_module(print_module(g, forward, backward))
+    assert [same_graph(a, b) for a, b in zip(again.values(), (g, forward, backward), strict=True)] == [True] * 3
+    assert all(isinstance(n, Node) and n.op is CATALOGUE[n.op.name] for n in again[g.name].nodes)
