@@ -16,7 +16,8 @@ from retape.ir import DType
 from retape.ir.graph import Node, Operand
 from retape.ir.types import BOOL, FLOAT, INTEGER
 
-from .fuse import Group, kernel_text
+from .fuse import REDUCING, Group, from_memory, kernel_text
+from .indexed import extent_of, index_strides, indexed_strides, is_gather, is_indexed, is_scatter
 from .loops import Nest, build_nest
 from .views import View
 
@@ -49,7 +50,6 @@ class _Access:
 
     view: View
     strides: tuple[int, ...] = ()
-    loaded: str = ""
 
 
 @dataclass(slots=True)
@@ -77,24 +77,38 @@ class _Kernel:
         return name
 
 
-def emit(group: Group, views: dict[Node, View], stored: set[Node], inlined: set[Node]) -> Emitted:
-    """Generate the kernel of a group; `views` says where every operand and stored result lies."""
-    writer = _Writer(group, views, stored, inlined)
-    return writer.write()
+def emit(group: Group, views: dict[Node, View], stored: set[Node], inlined: set[Node], status: View) -> Emitted:
+    """Generate the kernel of a group; `views` says where every operand and stored result lies, `status` where it
+    reports an index out of bounds."""
+    return _Writer(group, views, stored, inlined, status).write()
+
+
+Key = Node | tuple[Node, int] | str  # a value, an operand that an indexed operation reads in its own way, the status
+STATUS = "status"
 
 
 class _Writer:
-    def __init__(self, group: Group, views: dict[Node, View], stored: set[Node], inlined: set[Node]) -> None:
+    def __init__(
+        self, group: Group, views: dict[Node, View], stored: set[Node], inlined: set[Node], status: View
+    ) -> None:
         self.group = group
         self.views = views
         self.inlined = inlined
         self.nodes, self.outside = self._needed(stored)
         self.inside = set(self.nodes)
-        self.results = [node for node in self.nodes if node in stored]
-        self.accesses: dict[Node, _Access] = {}
+        own = set(group.nodes)
+        self.results = [node for node in self.nodes if node in stored and node in own]
+        self.accesses: dict[Key, _Access] = {}
         rank = len(group.space)
-        for node in (*self.outside, *self.results):
+        for node in self.outside:
+            self.accesses[node] = _Access(views[node], views[node].aligned(group.space) if rank else ())
+        for node in self.nodes:
+            if is_indexed(node):
+                self._index_accesses(node, rank)
+        for node in self.results:
             self.accesses[node] = _Access(views[node], self._strides(node, rank))
+        if any(map(is_indexed, self.nodes)):
+            self.accesses[STATUS] = _Access(status, (0,) * rank)
         nest = build_nest(group.space, [a.strides for a in self.accesses.values()])
         for access, strides in zip(self.accesses.values(), nest.strides, strict=True):
             access.strides = strides
@@ -119,9 +133,10 @@ class _Writer:
                     continue
                 if ready:
                     computed[node] = None
-                elif node is root or (node in own and node.op.kind != "reduction") or node in self.inlined:
+                elif node is root or (node in own and node.op.kind not in REDUCING) or node in self.inlined:
                     stack.append((node, True))
-                    stack.extend((parent, False) for parent in reversed(list(node.parents())))
+                    stack.extend((parent, False) for position, parent in reversed(list(enumerate(node.inputs)))
+                                 if isinstance(parent, Node) and not from_memory(node, position))
                 else:
                     outside[node] = None
 
@@ -131,10 +146,21 @@ class _Writer:
         return list(computed), list(outside)
 
     def _strides(self, node: Node, rank: int) -> tuple[int, ...]:
+        """A result's strides over the group's space."""
         view = self.views[node]
-        if node in self.inside and node.op.kind == "reduction" and node in self.results:
-            return _result_strides(node, view, self.group.space)
-        return view.aligned(self.group.space) if rank else ()
+        if not rank:
+            return ()
+        if node.op.kind == "reduction":
+            return _result_strides(node, view)
+        return indexed_strides(node, view) if is_scatter(node) else view.aligned(self.group.space)
+
+    def _index_accesses(self, node: Node, rank: int) -> None:
+        for position, operand in enumerate(node.inputs):
+            assert isinstance(operand, Node)
+            if from_memory(node, position):
+                view = self.views[operand]
+                steps = index_strides(node, view, rank) if position else indexed_strides(node, view)
+                self.accesses[node, position] = _Access(view, steps if rank else ())
 
     # ---- text
 
@@ -152,11 +178,17 @@ class _Writer:
 
     def _splittable(self) -> bool:
         """Whether ranges of the outermost loop can run apart: no reduction crosses it."""
-        return all(node.op.kind != "reduction" or self.accesses[node].strides[0] for node in self.results)
+        return all(node.op.kind not in REDUCING or self.accesses[node].strides[0] for node in self.results)
 
     def _node(self, node: Node) -> None:
         if node.op.kind == "reduction":
             self._reduction(node)
+            return
+        if is_scatter(node):
+            self._scatter(node)
+            return
+        if is_gather(node):
+            self._gather(node)
             return
         operands = [self._operand(operand, node) for operand in node.inputs]
         level = max((lv for _, lv in operands), default=-1)
@@ -179,10 +211,10 @@ class _Writer:
         self.kernel.at(level, f"{name} = {self._address(operand, level)}")
         return name, level
 
-    def _address(self, node: Node, level: int) -> str:
+    def _address(self, node: Key, level: int, *more: str) -> str:
         """`p3[i0 * k2 + i1]`."""
         access, number = self.accesses[node], self.order[node]
-        terms = []
+        terms = list(more)
         for dim, stride in enumerate(access.strides[: level + 1]):
             if stride == 0:
                 continue
@@ -196,6 +228,42 @@ class _Writer:
 
     def _store(self, node: Node, text: str) -> None:
         self.kernel.at(self.depth - 1, f"{self._address(node, self.depth - 1)} = {text}")
+
+    # ---- indices
+
+    def _position(self, node: Node) -> tuple[str, int]:
+        """The part of an address that the index decides: wrapped, clamped, in elements; and from which loop on."""
+        number = self.order[node, 1]
+        level = max((d for d, s in enumerate(self.accesses[node, 1].strides) if s), default=-1)
+        extent = self.kernel.integer("x", number, 0, extent_of(node))
+        raw, wrapped, held = f"x{number}", f"y{number}", f"z{number}"
+        self.kernel.at(level, f"{raw} = to_i64({self._address((node, 1), level)})")
+        self.kernel.at(level, f"{wrapped} = select({raw} < 0, {raw} + {extent}, {raw})")
+        self.kernel.at(level, f"{held} = rmax(rmin({wrapped}, {extent} - 1), 0)")
+        if "bad = 0" not in self.kernel.before.get(-1, ()):
+            self.kernel.before.setdefault(-1, []).insert(0, "bad = 0")
+            status = f"p{self.order[STATUS]}[0]"
+            self.kernel.behind(-1, f"{status} = rmax({status}, bad)")
+        self.kernel.at(level, f"bad = rmax(bad, to_i64({wrapped} != {held}))")
+        large = self.views[node] if is_scatter(node) else self.accesses[node, 0].view
+        step = large.strides[node.attr("axis")]
+        return f"{held} * {self.kernel.integer('t', number, 0, step)}", level
+
+    def _gather(self, node: Node) -> None:
+        place, level = self._position(node)
+        level = max([level, *(d for d, s in enumerate(self.accesses[node, 0].strides) if s)])
+        name = self.names[node] = f"v{len(self.names)}"
+        self.levels[node] = level
+        self.kernel.at(level, f"{name} = {self._address((node, 0), level, place)}")
+        if node in self.accesses:
+            self._store(node, name)
+
+    def _scatter(self, node: Node) -> None:
+        text, _ = self._operand(node.inputs[0], node)
+        place, _ = self._position(node)
+        self._fill(node, _identity("radd", node.type.dtype))
+        target = self._address(node, self.depth - 1, place)
+        self.kernel.at(self.depth - 1, f"{target} = {target} + {text}")
 
     # ---- reductions
 
@@ -282,8 +350,16 @@ class _Writer:
     def _readable(self, source: str) -> str:
         """The text with the graph's names, and above each group of statements the line it comes from."""
         names = {name: (node.name, node.note if node.op.kind != "source" else "") for node, name in self.names.items()}
-        pointers = {f"p{i}": f"p_{node.name}" for node, i in self.order.items()}
+        pointers = {f"p{i}": f"p_{_label(key)}" for key, i in self.order.items()}
         return rename(source, names, pointers)
+
+
+def _label(key: Key) -> str:
+    if isinstance(key, tuple):
+        operand = key[0].inputs[key[1]]
+        assert isinstance(operand, Node)
+        return operand.name
+    return key if isinstance(key, str) else key.name
 
 
 def rename(source: str, labels: dict[str, tuple[str, str]], pointers: dict[str, str]) -> str:
@@ -302,14 +378,14 @@ def rename(source: str, labels: dict[str, tuple[str, str]], pointers: dict[str, 
     return "\n".join(lines) + "\n"
 
 
-def _result_strides(node: Node, view: View, space: tuple[int, ...]) -> tuple[int, ...]:
+def _result_strides(node: Node, view: View) -> tuple[int, ...]:
     """A reduction's result over the space it is computed from: 0 along reduced dims."""
     axes = node.attr("axis")
     steps = list(view.strides)
     if not node.attr("keepdims"):
         for axis in axes:
             steps.insert(axis, 0)
-    return tuple(0 if d in axes else s for d, s in enumerate(steps)) if space else ()
+    return tuple(0 if d in axes else s for d, s in enumerate(steps))
 
 
 def operand_dtype(node: Node) -> DType:

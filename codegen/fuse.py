@@ -15,8 +15,11 @@ from retape.ir.graph import Node
 from retape.ir.shapes import Shape
 from retape.ir.types import BOOL, COMPLEX, FLOAT
 
-__all__ = ["Group", "Plan", "fuse", "is_fusable", "space_of"]
+from .indexed import is_indexed, is_scatter
 
+__all__ = ["REDUCING", "Group", "Plan", "from_memory", "fuse", "is_fusable", "kernel_text", "space_of"]
+
+REDUCING = frozenset({"reduction", "scatter"})  # computed over their operand's space, complete behind the loop
 STATEMENTS = 160  # longer functions take more than linear time to compile
 INLINE = 8  # operations on single elements that a kernel repeats rather than wait for
 
@@ -47,6 +50,8 @@ def is_fusable(node: Node) -> bool:
     operands = [i for i in node.inputs if isinstance(i, Node)]
     if not operands or node.type.dtype.category == COMPLEX or any(o.type.dtype.category == COMPLEX for o in operands):
         return False
+    if is_indexed(node):
+        return not (is_scatter(node) and node.type.dtype.category == BOOL)
     if node.op.kind == "reduction":
         return bool(node.op.kernel) and operands[0].type.dtype.category != BOOL
     return node.op.kind == "pointwise" and kernel_text(node) is not None
@@ -68,10 +73,15 @@ def kernel_text(node: Node) -> str | None:
     return op.kernel or None
 
 
+def from_memory(node: Node, position: int) -> bool:
+    """Whether an operand must lie in memory although the operation is fused: indices, and what they select from."""
+    return node.op.kind == "gather" or (node.op.kind == "scatter" and position == 1)
+
+
 def space_of(node: Node) -> Shape:
     """The index space a node is computed over: its shape, or its operand's where it reduces."""
     shape = node.type.shape
-    if node.op.kind == "reduction":
+    if node.op.kind in REDUCING:
         operand = node.inputs[0]
         assert isinstance(operand, Node)
         shape = operand.type.shape
@@ -102,18 +112,20 @@ class _Stages:
         self.fused.add(node)
         space = self.space[node] = space_of(node)
         stage = 0
-        for parent in node.parents():
-            stage = max(stage, self.stage[parent] if self.joins(parent, space) else self.available(parent))
+        for position, parent in enumerate(node.inputs):
+            if isinstance(parent, Node):
+                joined = not from_memory(node, position) and self.joins(parent, space)
+                stage = max(stage, self.stage[parent] if joined else self.available(parent))
         self.stage[node] = stage
         if node.type.numel == 1 and node.op.kind == "pointwise":
             work = 1 + sum(self.small.get(p, 0) if p in self.fused else 0 for p in node.parents())
-            if work <= INLINE and all(p not in self.fused or p.op.kind == "reduction" or p in self.small
+            if work <= INLINE and all(p not in self.fused or p.op.kind in REDUCING or p in self.small
                                       for p in node.parents()):
                 self.small[node] = work
 
     def joins(self, parent: Node, space: Shape) -> bool:
         """Whether a kernel over `space` can compute `parent` itself."""
-        if parent not in self.fused or parent.op.kind == "reduction":
+        if parent not in self.fused or parent.op.kind in REDUCING:
             return False
         return self.space[parent] == space or parent in self.small
 
@@ -154,8 +166,11 @@ def _components(graph: Graph, stages: _Stages, inlined: set[Node]) -> list[Group
         if node not in stages.fused:
             continue
         leader[node] = node
-        for parent in node.parents():
-            same = parent in stages.fused and stages.joins(parent, stages.space[node])
+        for position, parent in enumerate(node.inputs):
+            if not isinstance(parent, Node):
+                continue
+            same = parent in stages.fused and not from_memory(node, position) \
+                and stages.joins(parent, stages.space[node])
             if same and stages.stage[parent] == stages.stage[node] and stages.space[parent] == stages.space[node]:
                 leader[find(node)] = find(parent)
             elif parent not in inlined and parent.type.numel > 1:
@@ -174,12 +189,13 @@ def _components(graph: Graph, stages: _Stages, inlined: set[Node]) -> list[Group
 def _stored(graph: Graph, stages: _Stages, home: dict[Node, Group], inlined: set[Node]) -> set[Node]:
     """The fused values that something outside their kernel reads."""
     stored = {node for node in graph.roots() if node in stages.fused}
-    stored |= {node for node in stages.fused if node.op.kind == "reduction"}
+    stored |= {node for node in stages.fused if node.op.kind in REDUCING}
     for node in graph.nodes:
-        for parent in node.parents():
-            if parent not in stages.fused or parent in stored:
+        for position, parent in enumerate(node.inputs):
+            if not isinstance(parent, Node) or parent not in stages.fused or parent in stored:
                 continue
-            inside = node in stages.fused and (home[parent] is home[node] or parent in inlined)
+            inside = node in stages.fused and not from_memory(node, position) \
+                and (home[parent] is home[node] or parent in inlined)
             if not inside:
                 stored.add(parent)
     return stored

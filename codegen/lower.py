@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from retape.ir import CATALOGUE, Graph
+from retape.ir import CATALOGUE, Graph, i64
 from retape.ir.graph import Node, Operand
 from retape.ir.passes import erase_markers, simplify
 from retape.ir.shapes import row_major_strides
@@ -57,6 +57,7 @@ class Lowered:
     inputs: list[Buffer] = field(default_factory=list)
     outputs: list[tuple[View | Any, bool]] = field(default_factory=list)
     buffers: list[Buffer] = field(default_factory=list)
+    status: Buffer = field(default_factory=lambda: Buffer(i64, 1, "status"))
 
 
 def lower(graph: Graph) -> Lowered:
@@ -161,7 +162,7 @@ class _Lowering:
             self._place(node)
         for step in self.plan.steps:
             if isinstance(step, Group):
-                self.result.steps.append(KernelStep(emit(step, self.views, self.plan.stored, self.plan.inlined)))
+                self._kernel(step, self.plan.stored, self.plan.inlined)
             else:
                 self._call(step)
 
@@ -186,6 +187,10 @@ class _Lowering:
         buffer = Buffer(node.type.dtype, node.type.numel, kind, len(self.result.buffers))
         self.result.buffers.append(buffer)
         return buffer
+
+    def _kernel(self, group: Group, stored: set[Node], inlined: set[Node]) -> None:
+        status = contiguous_view(self.result.status, ())
+        self.result.steps.append(KernelStep(emit(group, self.views, stored, inlined, status)))
 
     # ---- calls
 
@@ -231,7 +236,7 @@ class _Lowering:
         copy = Node(CATALOGUE["clone"], (node,), (), node.type, f"{node.name}_copy", node.origin)
         self.views[copy] = contiguous_view(self._buffer(copy, "arena"), copy.type.shape)
         group = Group(0, copy.type.shape, [copy])
-        self.result.steps.append(KernelStep(emit(group, self.views, {copy}, set())))
+        self._kernel(group, {copy}, set())
         return self.views[copy], max(columns, 1), False
 
     # ---- results

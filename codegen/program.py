@@ -12,6 +12,7 @@ from numpy.lib.stride_tricks import as_strided
 
 from retape.ir import Graph
 from retape.ir.errors import RetapeError
+from retape.ir.interpreter import run_nodes
 
 from .kernels import Kernel, kernel_for
 from .lower import HostStep, KernelStep, Lowered, ProductStep, lower
@@ -39,6 +40,7 @@ class _Frame:
     pointers: Any
     workspace: Any
     places: dict[Buffer, Any]
+    status: Any
     entries: list[Callable[[Any], None]]
 
 
@@ -71,6 +73,7 @@ class Program:
                         zip(lowered.inputs, lowered.graph.inputs, strict=True)]
         self.offsets, self.workspace_bytes = plan_memory(_lifetimes(lowered))
         self._plan = self._segments()
+        self._checked = lowered.status in self._slots
 
     def _value_index(self, buffer: Buffer) -> int:
         """The position of a buffer that isn't in the workspace among the values of a call."""
@@ -113,7 +116,7 @@ class Program:
     def _cut(self, rows: list[list[int]], ints: list[int], keep: list[Any], cuts: list[Any]) \
             -> list[_Segment | HostStep]:
         words = np.array(ints, np.int64)
-        external = [(slot, self._external[b]) for slot, b in enumerate(self._slots) if b.kind != "arena"]
+        external = [(slot, self._external[b]) for slot, b in enumerate(self._slots) if b.kind not in ("arena", "status")]
         plan: list[_Segment | HostStep] = []
         bounds = [row[1] for row in rows] + [len(self._slots)]
         for first, last, host in cuts:
@@ -140,11 +143,14 @@ class Program:
             places[buffer] = workspace[offset : offset + buffer.nbytes].view(buffer.dtype.numpy)
         pointers = np.zeros(len(self._slots), np.int64)
         base = workspace.ctypes.data if self.workspace_bytes else 0
+        status = np.zeros(1, np.int64)
         for slot, buffer in enumerate(self._slots):
             if buffer.kind == "arena":
                 pointers[slot] = base + self.offsets[buffer]
+            elif buffer.kind == "status":
+                pointers[slot] = status.ctypes.data
         entries = [part.tape.bind(part.slots, pointers) for part in self._plan if isinstance(part, _Segment)]
-        return _Frame(pointers, raw, places, entries)
+        return _Frame(pointers, raw, places, status, entries)
 
     # ---- running
 
@@ -168,9 +174,17 @@ class Program:
                     next(entries)(part.pick(values))
                 else:
                     self._host(part, values, frame)
+            if self._checked and frame.status[0]:
+                self._refused(frame, arrays)
             return [output.take(values) for output in self._outputs]
         finally:
             self._frames.append(frame)
+
+    def _refused(self, frame: _Frame, arrays: Sequence[Any]) -> None:
+        """A kernel has met an index out of bounds: have the interpreter raise the error, with the user's line."""
+        frame.status[0] = 0
+        run_nodes(self.graph, tuple(arrays))
+        raise AssertionError("a kernel reported an index out of bounds that the interpreter doesn't find")
 
     def direct(self) -> Callable[..., Any] | None:
         """A function of the input arrays (as they lie in memory, all of them arrays) that gives the outputs.
@@ -190,7 +204,11 @@ class Program:
         for index, constant in self._constants:
             scope[f"v{index}"] = constant
         chosen = self._plan[0].pick([f"v{i}" for i in range(len(self._external))])
-        lines += [f"frame.entries[0](({', '.join(chosen)}{',' if chosen else ''}))", "frames.append(frame)",
+        lines.append(f"frame.entries[0](({', '.join(chosen)}{',' if chosen else ''}))")
+        if self._checked:
+            scope["refused"] = self._refused
+            lines.append(f"if frame.status[0]: refused(frame, ({', '.join(inputs)},))")
+        lines += ["frames.append(frame)",
                   f"return {', '.join(f'v{o.index}' for o in self._outputs)},"]
         exec(f"def run({', '.join(inputs)}):\n" + "\n".join(f"    {line}" for line in lines), scope)
         run: Callable[..., Any] = scope["run"]

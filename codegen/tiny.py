@@ -16,6 +16,7 @@ from retape.ir.types import COMPLEX
 
 from .emit import Emitted, element_text, literal_text, operand_dtype, rename
 from .fuse import is_fusable
+from .indexed import is_indexed
 from .views import View
 
 __all__ = ["emit_tiny", "suits"]
@@ -36,7 +37,7 @@ def suits(graph: Graph) -> bool:
             continue
         if node.op.name == "matmul":
             work += node.type.numel * next(node.parents()).type.shape[-1]
-        elif is_fusable(node):
+        elif is_fusable(node) and not is_indexed(node):
             work += max(node.type.numel, *(p.type.numel for p in node.parents()))
         else:
             return False

@@ -18,7 +18,7 @@ class Buffer:
     """A stretch of memory of one element type.
 
     `kind`: "input" (the caller's array number `index`), "output" (a fresh array each call), "arena" (an offset into the
-    program's workspace), "constant" (made once), "host" (made by a host step).
+    program's workspace), "constant" (made once), "host" (made by a host step), "status" (where kernels report errors).
     """
 
     dtype: DType

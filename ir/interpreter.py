@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from .errors import RetapeError
 from .graph import Graph, Node
 
 __all__ = ["evaluate", "run_nodes"]
@@ -21,7 +22,11 @@ def run_nodes(graph: Graph, arrays: tuple[Any, ...]) -> dict[Node, Any]:
     with np.errstate(all="ignore"):
         for node in graph.nodes:
             operands = (values[i] if isinstance(i, Node) else i for i in node.inputs)
-            result = node.op.eager(*operands, *node.attrs)
+            try:
+                result = node.op.eager(*operands, *node.attrs)
+            except RetapeError as error:
+                error.facts = (("where", node.note), *error.facts)
+                raise
             values[node] = np.asarray(result, node.type.dtype.numpy)
     return values
 

@@ -19,6 +19,8 @@ def verify(graph: Graph) -> Graph:
         for parent in node.parents():
             if parent not in defined:
                 raise _broken(graph, position, f"`{parent.name}` is read before it is defined")
+        if not node.op.variadic and len(node.inputs) != len(node.op.operands):
+            raise _broken(graph, position, f"{node.op.name} takes the operands {node.op.operands}")
         if len(node.attrs) != len(node.op.attributes):
             raise _broken(graph, position, f"{node.op.name} takes the attributes {node.op.attribute_names}")
         try:
@@ -43,7 +45,12 @@ def _define(graph: Graph, node: Node, defined: set[Node], names: set[str], posit
 
 def _broken(graph: Graph, position: int, why: str) -> IRError:
     first = max(position - 2, 0)
-    window = [f"{'>' if first + i == position else ' '} {format_node(node)}"
+    window = [f"{'>' if first + i == position else ' '} {_shown(node)}"
               for i, node in enumerate(graph.nodes[first : position + 2])]
     return IRError(f"graph `{graph.name}` is not valid", ("why", why), ("where", "\n           ".join(window)),
                    fix="this is a bug of the pass that made the graph: please report it with the graph's text")
+
+
+def _shown(node: Node) -> str:
+    """The node's line, as far as a broken node has one."""
+    return format_node(node) if len(node.attrs) == len(node.op.attributes) else f"{node!r} {node.attrs}"

@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 
 import retape as rt
-from retape.tracer.state import _internal
+from retape.tracer.state import user_file
 
 __all__ = ["Digits", "Outcome", "accuracy", "initial", "load_digits", "loss", "run", "scores", "step"]
 
-_internal[__file__] = False  # the model is user code: IR and kernels quote its lines, although it is shipped here
+user_file(__file__)  # IR and kernels quote the lines of the model below
 
 Array = np.ndarray[Any, Any]
 Params = list[Array]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from retape.ir import Graph, Guard, type_of
+from retape.ir.errors import RetapeError
 from retape.ir.passes.differentiate import differentiable_inputs
 from retape.tracer.environment import Environment
 from retape.tracer.tensor import Tensor
@@ -45,6 +46,7 @@ class Specialization:
         self.plan: list[tuple[str, Any]] = []
         constant = set()
         count = 0
+        first: dict[int, int] = {}  # a tensor that is returned twice is one object
         for out in recorded.outputs:
             if not isinstance(out, Tensor):
                 self.plan.append(("value", out))
@@ -56,7 +58,7 @@ class Specialization:
             elif outside is not None:
                 self.plan.append(("value", outside))
             else:
-                self.plan.append(("output", count))
+                self.plan.append(("output", first.setdefault(id(out), count)))
             if not out._requires_grad:
                 constant.add(count)
             count += 1
@@ -73,7 +75,12 @@ class Specialization:
             if type_of(array) != kind or array.strides != strides or _requires(source) != requires:
                 return None
         operands = self._operands(leaves)
-        outputs, seen = self._code(operands, self._constant)
+        try:
+            outputs, seen = self._code(operands, self._constant)
+        except RetapeError:
+            if not self.graph.guards:
+                raise
+            return None  # the values belong to another path: recording it will tell
         for guard, found in zip(self.graph.guards, seen, strict=True):
             if not guard.holds(found):
                 return None

@@ -125,7 +125,7 @@ HARD: dict[str, list[float]] = {
 }
 SPECIAL = [0.0, -0.0, 1.0, -1.0, 0.5, -0.5, 2.0, -2.0, 3.0, -3.0, np.inf, -np.inf, np.nan, 5e-324, -5e-324, 1e-310]
 SPECIAL += [1e-45, -1e-45, 2.0**-1022, 2.0**-126, 3.4028234663852886e38, sys.float_info.max, -sys.float_info.max]
-BINARY_SPECIAL = [*SPECIAL, 1.5, -1.5, 2.0**53, -(2.0**53) - 2, 2.0**52 + 1, 1e300, -1e300]
+BINARY_SPECIAL = [*SPECIAL, 1.5, -1.5, 2.0**53, -(2.0**53) - 2, 2.0**52 + 1, 2.0**23 + 1, 2.0**24 + 2, 1e300, -1e300]
 
 
 def _arguments(name: str, ty: str, count: int) -> list[Any]:

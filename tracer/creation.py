@@ -16,6 +16,7 @@ from .apply import apply, array_operand, located, require_differentiable
 from .state import state
 from .tensor import Tensor, wrap
 
+
 def set_default_dtype(dtype: Any) -> None:
     """The element type of tensors made from Python floats. Raises `TypeError` where it is no float type."""
     found = dtype_of(dtype)
@@ -115,7 +116,7 @@ def full_like(input: Tensor, fill_value: Any, *, dtype: Any = None, requires_gra
 
 def eye(n: int, m: int | None = None, *, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     """The identity matrix, n x m."""
-    rows, columns = arange(n).reshape(n, 1), arange(m or n)
+    rows, columns = arange(n).reshape(n, 1), arange(n if m is None else m)
     return _finished((rows == columns).to(dtype or default_float()), requires_grad)
 
 

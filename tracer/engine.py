@@ -49,7 +49,7 @@ def backward(
     """Accumulate into `.grad` of every leaf below `outputs`. Nothing is changed where an error is raised."""
     found = _run(outputs, gradients, retain_graph, create_graph, None)
     if state.tracer is not None:
-        state.tracer.check_owned(found.leaves, "accumulation into the `.grad` of a tensor")
+        state.tracer.check_made(found.leaves, "accumulation into the `.grad` of a tensor")
     for leaf, gradient in found.leaves.items():
         _accumulate_grad(leaf, gradient, create_graph)
     for tensor, gradient in found.retained:

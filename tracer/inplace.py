@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from retape.ir import CATALOGUE
-from retape.ir.errors import BroadcastMismatch, DtypeError, UnsupportedOp
+from retape.ir.errors import BroadcastMismatch, DtypeError, OutOfBounds, ShapeError, UnsupportedOp
 
 from .apply import apply, as_operand, located
 from .state import describe, state
@@ -133,7 +133,14 @@ def setitem(self: Tensor, index: Any, value: Any) -> None:
                                         ("why", "this version records writes to slices and masks only"),
                                         fix="use `rt.where`, a mask of the tensor's shape, or slices"))
         index = _raw_index(index)
-    self._data[index] = value._data if isinstance(value, Tensor) else value
+    try:
+        self._data[index] = value._data if isinstance(value, Tensor) else value
+    except IndexError as error:
+        raise located(OutOfBounds(str(error), ("why", f"the tensor's shape is {self.shape}"),
+                                  fix="check where the index comes from")) from None
+    except ValueError as error:
+        raise located(ShapeError(str(error), ("why", "a written value is broadcast to the selection"),
+                                 fix="select as many elements as are written")) from None
     self._changed()
 
 

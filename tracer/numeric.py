@@ -11,8 +11,10 @@ from collections import namedtuple
 from typing import Any
 
 from retape.ir import dtype_of
+from retape.ir.ops.products import mismatch
 from retape.ir.shapes import canonical_axes
 
+from .apply import located
 from .creation import arange
 from .tensor import Tensor
 from .vocabulary import axis_of, composed, primitive, tensor_of
@@ -195,6 +197,8 @@ def matmul(input: Any, other: Any) -> Tensor:
     """Matrix product: vectors are rows or columns as needed, dims before the last two broadcast."""
     x, y = tensor_of(input), tensor_of(other)
     left, right = x.ndim == 1, y.ndim == 1
+    if (left or right) and (not x.ndim or not y.ndim or x.shape[-1] != y.shape[0 if right else -2]):
+        raise located(mismatch(x.shape, y.shape))
     if left:
         x = primitive("reshape", x, shape=(1, *x.shape))
     if right:

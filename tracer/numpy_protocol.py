@@ -41,14 +41,15 @@ def _function(self: Tensor, func: Any, types: Any, args: tuple[Any, ...], kwargs
     if name in ("ones_like", "zeros_like"):
         from . import creation
 
-        return getattr(creation, name)(args[0])
+        return getattr(creation, name)(*args, **kwargs)
     found = function(name)
     if found is None or name == "pad":
         raise unknown(f"np.{func.__name__}")
     if name in ("unsqueeze", "flip") and "axis" in kwargs:
         args, kwargs = (*args, kwargs["axis"]), {}
     if name in ("var", "std") and "ddof" in kwargs:
-        kwargs = {**kwargs, "correction": kwargs.pop("ddof")}
+        correction = kwargs.pop("ddof")
+        kwargs = {**kwargs, "correction": correction}
     elif name in ("var", "std"):
         kwargs = {**kwargs, "correction": 0}  # NumPy's default, where torch's is 1
     return found(*args, **kwargs)

@@ -43,6 +43,11 @@ def internal_folder(path: str) -> None:
     _internal.clear()
 
 
+def user_file(path: str) -> None:
+    """Count one of retape's own files as a user's: a demonstration, whose lines are to be quoted."""
+    _internal[path] = False
+
+
 def _is_internal(filename: str) -> bool:
     known = _internal.get(filename)
     if known is None:

@@ -185,6 +185,8 @@ class Tensor(Operators):
                                "var_no_grad = var.detach().")
         if requires_grad:
             require_differentiable(self)
+        if self._requires_grad != bool(requires_grad):
+            self._effect("a change of the `requires_grad` of a tensor")
         self._requires_grad = bool(requires_grad)
         return self
 
@@ -209,8 +211,8 @@ class Tensor(Operators):
         self._grad = value
 
     def _effect(self, what: str) -> None:
-        if state.tracer is not None and not state.tracer.owns(self):
-            raise state.tracer.unsupported_effect(what)
+        if state.tracer is not None:
+            state.tracer.check_made([self], what)
 
     def retain_grad(self) -> None:
         """Have `backward()` fill `.grad` of a tensor that is no leaf, too."""

@@ -52,7 +52,8 @@ class Tracer:
         self.note: str | None = None  # where operations come from that no line of the user's stands for
         self._bound: list[Tensor] = []
         self._arrays: dict[int, Node] = {}
-        self._outside: dict[int, Any] = {}
+        self._outside: dict[int, Any] = {}  # version counters of memory that lives outside the trace
+        self._objects: dict[int, Tensor] = {}  # tensors that live outside the trace
 
     # ---- inputs
 
@@ -102,6 +103,7 @@ class Tracer:
                 fix="pass it as an argument"))
         node = self.add_input(path.name, type_of(operand._data), operand)
         self.bind(operand, node)
+        self._objects[id(operand)] = operand
         return node
 
     # ---- operations
@@ -121,7 +123,8 @@ class Tracer:
 
     def write(self, target: Tensor, result: Tensor) -> None:
         """Rebind a tensor of this trace that is about to be overwritten. Raises for those from outside."""
-        self.check_owned([target], "an in-place write to a tensor")
+        if not self.owns(target):
+            raise self.unsupported_effect("an in-place write to a tensor")
         target._traced = (self, self.node_of(result), target._version[0] + 1)  # the write will be counted
 
     # ---- looks
@@ -148,18 +151,24 @@ class Tracer:
     # ---- effects
 
     def owns(self, tensor: Tensor) -> bool:
-        """Whether the tensor's memory was made in this trace."""
+        """Whether the tensor's memory was made in this trace, so that writing to it is no effect."""
         traced = tensor._traced
         return traced is not None and traced[0] is self and id(tensor._version) not in self._outside
+
+    def made(self, tensor: Tensor) -> bool:
+        """Whether the tensor object (its `.grad`, its flags) was made in this trace."""
+        traced = tensor._traced
+        return traced is not None and traced[0] is self and id(tensor) not in self._objects
 
     def alias(self, tensor: Tensor, out: Tensor) -> None:
         """`out` shares memory with `tensor` under a version counter of its own."""
         if not self.owns(tensor):
             self._outside[id(out._version)] = out._version
 
-    def check_owned(self, tensors: Iterable[Tensor], what: str) -> None:
+    def check_made(self, tensors: Iterable[Tensor], what: str) -> None:
+        """Raises where a change of state would outlive the call."""
         for tensor in tensors:
-            if not self.owns(tensor):
+            if not self.made(tensor):
                 raise self.unsupported_effect(what)
 
     def unsupported_effect(self, what: str) -> RetapeError:
@@ -216,6 +225,7 @@ def _enter(tracer: Tracer, label: str, leaf: Any, position: int) -> Any:
         if leaf._traced is not None and leaf._traced[0] is tracer:
             return leaf  # the same tensor given twice
         tracer.bind(leaf, tracer.add_input(label, _layout(leaf._data), position))
+        tracer._objects[id(leaf)] = leaf
         return leaf
     if isinstance(leaf, np.ndarray):
         out = wrap(leaf)

@@ -10,6 +10,7 @@ which adds small terms to an exact leading one (K. C. Ng's arrangement, known fr
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from retape.codegen.vmath import coefficients as c
 from retape.codegen.vmath.formats import format_of, inverse_power, scaling, split_exponent
@@ -88,12 +89,17 @@ def split_power(x: Scalar, subnormal: bool) -> tuple[Scalar, Scalar, Scalar]:
     return from_bits(e | integer) - offset, from_bits(pattern - (e << form.mantissa) + (form.bias << form.mantissa)), e
 
 
-def log_terms(f: Scalar) -> tuple[Scalar, Scalar]:
-    """(f^2/2, s (f^2/2 + R)): log(1+f) is f minus the first plus the second."""
+def log_terms(f: Scalar, table: Sequence[float]) -> tuple[Scalar, Scalar]:
+    """(f^2/2, s (f^2/2 + R)), where s = f/(2+f): log(1+f) is f minus the first plus the second."""
     s = f / (2.0 + f)
     z = s * s
     half_square = (0.5 * f) * f
-    return half_square, s * (half_square + z * poly(z, c.LOG_F32 if is_f32(f) else c.LOG_F64))
+    return half_square, s * (half_square + z * poly(z, table))
+
+
+def log_table(f: Scalar) -> Sequence[float]:
+    """The polynomial of `log_terms` for sqrt(1/2) <= 1+f <= sqrt(2)."""
+    return c.LOG_F32 if is_f32(f) else c.LOG_F64
 
 
 def log_special(x: Scalar, zero: float, y: Scalar) -> Scalar:
@@ -107,7 +113,7 @@ def log(x: Scalar) -> Scalar:
     form = format_of(x)
     k, m, _ = split_power(x, subnormal=True)
     f = m - 1.0
-    half_square, rest = log_terms(f)
+    half_square, rest = log_terms(f, log_table(f))
     y = k * form.ln2_high - ((half_square - (rest + k * form.ln2_low)) - f)
     return log_special(x, 0.0, y)
 
@@ -121,7 +127,7 @@ def log1p(x: Scalar) -> Scalar:
     k, m, e = split_power(u, subnormal=False)
     # 2^(1-k) has an exponent also for the largest x, 2^-k has not.
     f = (m - 1.0) + lost * (0.5 * from_bits((2 * form.bias + 1 - e) << form.mantissa))
-    half_square, rest = log_terms(f)
+    half_square, rest = log_terms(f, log_table(f))
     y = k * form.ln2_high - ((half_square - (rest + k * form.ln2_low)) - f)
     return log_special(x, -1.0, copysign(y, x))
 
@@ -136,7 +142,7 @@ def log1p_pair(x: Scalar, low: Scalar, doublings: Scalar) -> Scalar:
     first = m - 1.0
     second = lost * (0.5 * from_bits((2 * form.bias + 1 - e) << form.mantissa))
     f = first + second
-    half_square, rest = log_terms(f)
+    half_square, rest = log_terms(f, log_table(f))
     k = k + doublings
     rest = rest + (k * form.ln2_low + ((first - f) + second))
     return k * form.ln2_high - ((half_square - rest) - f)
@@ -149,7 +155,7 @@ def log_in_base(x: Scalar, k_factor: tuple[float, float], factor: tuple[float, f
     """
     k, m, _ = split_power(x, subnormal=True)
     f = m - 1.0
-    half_square, rest = log_terms(f)
+    half_square, rest = log_terms(f, log_table(f))
     head = from_bits(bits(f - half_square) & (0xFFFFF000 if is_f32(x) else 0xFFFFFFFF00000000))
     tail = ((f - head) - half_square) + rest
     low = k * k_factor[1] + ((tail + head) * factor[1] + tail * factor[0])
@@ -171,5 +177,7 @@ def log10(x: Scalar) -> Scalar:
 
 
 def softplus(x: Scalar) -> Scalar:
-    """log(1 + e^x) = max(x, 0) + log1p(e^-|x|)."""
-    return select(x > 0.0, x, constant(x, 0.0)) + log1p(exp(-fabs(x)))
+    """log(1 + e^x) = max(x, 0) + log1p(e), e = e^-|x|, by the terms of the logarithm alone, whose s is at most 1/3."""
+    e = exp(-fabs(x))
+    half_square, rest = log_terms(e, c.LOG_WIDE_F32 if is_f32(x) else c.LOG_WIDE_F64)
+    return select(x > 0.0, x, constant(x, 0.0)) + (e - (half_square - rest))

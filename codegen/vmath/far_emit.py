@@ -46,18 +46,30 @@ def _declare(module: Any, name: str, result: Any, *parameters: Any) -> Any:
     """A function without side effects that LLVM leaves as it is: optimising rare code would cost a third more time."""
     function = ir.Function(module, ir.FunctionType(result, parameters), name)
     function.linkage = "internal"
-    for attribute in ("nounwind", "readnone", "willreturn", "noinline", "optnone"):
+    for attribute in ("nounwind", "readnone", "willreturn", "speculatable", "noinline", "optnone"):
         # llvmlite's own `add` knows only part of LLVM's attributes.
         set.add(function.attributes, attribute)
     return function
 
 
 def _scalar(module: Any, name: str) -> Any:
-    """`far.far_function` for one number."""
+    """`far.far_function` for one number that is far; others are returned, and must not index the table."""
     function = _declare(module, name, DOUBLE, DOUBLE, INT)
-    builder = ir.IRBuilder(function.append_basic_block())
-    builder.ret(far.far_function(*(Value(builder, a) for a in function.args)).ir)
+    entry, near, beyond = (function.append_basic_block(n) for n in ("entry", "near", "beyond"))
+    x, kind = function.args
+    builder = ir.IRBuilder(entry)
+    builder.cbranch(_is_far(builder, x, DOUBLE(far.LIMIT)), beyond, near)
+    builder.position_at_end(near)
+    builder.ret(x)
+    builder.position_at_end(beyond)
+    builder.ret(far.far_function(Value(builder, x), Value(builder, kind)).ir)
     return function
+
+
+def _is_far(builder: Any, x: Any, limit: Any) -> Any:
+    """|x| > limit, or NaN."""
+    above, below = builder.fcmp_unordered(">", x, limit), builder.fcmp_unordered("<", x, builder.fneg(limit))
+    return builder.or_(above, below)
 
 
 def _vector(module: Any, name: str, scalar: Any, length: int) -> Any:
@@ -67,8 +79,7 @@ def _vector(module: Any, name: str, scalar: Any, length: int) -> Any:
     entry, loop, done = (function.append_basic_block(n) for n in ("entry", "loop", "done"))
     (x, kind), builder = function.args, ir.IRBuilder(entry)
     limit = ir.Constant(vector, [far.LIMIT] * length)
-    above, below = builder.fcmp_unordered(">", x, limit), builder.fcmp_unordered("<", x, builder.fneg(limit))
-    lanes = builder.bitcast(builder.or_(above, below), ir.IntType(length))
+    lanes = builder.bitcast(_is_far(builder, x, limit), ir.IntType(length))
     builder.cbranch(builder.icmp_unsigned("!=", lanes, lanes.type(0)), loop, done)
     builder.position_at_end(loop)
     lane, partial = builder.phi(INT), builder.phi(vector)

@@ -89,6 +89,7 @@ def digamma_stirling(z: mp.mpf) -> mp.mpf:
 
 def fits() -> dict[str, tuple[str, Fit]]:
     """Name -> (comment, fit), in the order of `coefficients.py`."""
+    wide_text, wide_error = "the same for 0 <= s <= 1/3", lambda z: z + TINY
     half, third = mp.mpf(1) / 2, 2 / mp.mpf(3)
     exp_error, expm1_error = (lambda r: r**2 + TINY), near(lambda r: r**2 / mp.expm1(r), 1e-14)
     log_error = lambda z: z / 2 + TINY  # noqa: E731
@@ -127,6 +128,8 @@ def fits() -> dict[str, tuple[str, Fit]]:
         "EXPM1_F32": (exp_text + "e^r - 1", (near(exp_tail, half), expm1_error, 5, -LN2_HALF, LN2_HALF)),
         "LOG_F64": (log_text, (of_square(log_tail, third), log_error, 6, 0, 0.02947)),
         "LOG_F32": (log_text, (of_square(log_tail, third), log_error, 2, 0, 0.02947)),
+        "LOG_WIDE_F64": (wide_text, (of_square(log_tail, third), wide_error, 10, 0, 0.11112)),
+        "LOG_WIDE_F32": (wide_text, (of_square(log_tail, third), wide_error, 4, 0, 0.11112)),
         "ATANH_F64": ("(atanh(s)/s - 1 - z/3)/z^2, z as before", (atanh_rest, lambda z: z**2 + TINY, 6, 0, 0.02947)),
         "ATANH_SHORT": ("(atanh(s)/s - 1)/z, z as before", (atanh, log_error, 4, 0, 0.02947)),
         "EXP_SHORT": (exp_text + "e^r", (near(exp_tail, half), exp_error, 5, -LN2_HALF, LN2_HALF)),

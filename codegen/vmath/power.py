@@ -12,7 +12,7 @@ import math
 
 from retape.codegen.vmath import coefficients as c
 from retape.codegen.vmath.exp_log import clamp, exp_tail, split_power
-from retape.codegen.vmath.formats import F64, scaling
+from retape.codegen.vmath.formats import F64, format_of, scaling
 from retape.codegen.vmath.value import (
     Scalar,
     bits,
@@ -46,13 +46,14 @@ def log2_pair(x: Scalar) -> tuple[Scalar, Scalar]:
     f = m - 1.0
     d = 2.0 + f
     inverse = 1.0 / d
-    s = head(f * inverse)
+    quotient = f * inverse
+    s = head(quotient)
     # f - s d, with d = 2 + f in two exact parts.
     d_head = head(d)
     s_tail = ((f - s * d_head) - s * ((2.0 - d_head) + f)) * inverse
     # atanh: log(1+f) = 2 (s + s_tail) (1 + z/3 + rest), z = s^2 exactly.
     z, z_tail = s * s, s_tail * (s + s + s_tail)
-    full = z + z_tail
+    full = quotient * quotient
     rest = z_tail * (1 / 3) + (full * full) * poly(full, c.ATANH_F64)
     # z/3 in two parts: an exact product of heads and what is left.
     third = z * (1 / 3)
@@ -103,15 +104,14 @@ def pow_magnitude(a: Scalar, y: Scalar) -> Scalar:
 def pow_special(x: Scalar, y: Scalar, magnitude: Scalar) -> Scalar:
     """The sign and the special cases of C's pow (C17, F.10.4.4), which NumPy follows."""
     a, size = fabs(x), fabs(y)
-    whole_limit = 2.0**52
-    # An f64 above 2^52 is whole, above 2^53 even; below, adding 2^52 rounds to a whole number.
+    # An f64 above 2^52 is whole, above 2^53 even; below, adding 2^52 rounds to a whole number. In f32, 2^23 and 2^24.
+    unit = 2.0 ** format_of(x).mantissa
+    size = select(size > 2.0 * unit, 2.0 * unit, size)
     half = 0.5 * size
-    whole = equal((size + whole_limit) - whole_limit, size) | (size >= whole_limit)
-    even = equal((half + whole_limit) - whole_limit, half) | (size >= 2.0 * whole_limit)
-    infinite, zero = constant(x, math.inf), constant(x, 0.0)
-    at_zero = select(y < 0.0, infinite, zero)
-    at_infinity = select(y < 0.0, zero, infinite)
-    magnitude = select(equal(a, 0.0), at_zero, select(equal(a, math.inf), at_infinity, magnitude))
+    whole, even = equal((size + unit) - unit, size) | (size >= unit), equal((half + unit) - unit, half)
+    zero, infinite = equal(a, 0.0), equal(a, math.inf)
+    extreme = select(zero ^ (y < 0.0), constant(x, 0.0), constant(x, math.inf))
+    magnitude = select(zero | infinite, extreme, magnitude)
     signed = select(whole & (even ^ True), copysign(magnitude, x), magnitude)
     invalid = (x < 0.0) & (a < math.inf) & (whole ^ True)
     result = select(invalid, math.nan, signed)
@@ -122,13 +122,13 @@ def pow_special(x: Scalar, y: Scalar, magnitude: Scalar) -> Scalar:
 def pow(x: Scalar, y: Scalar) -> Scalar:
     """x^y."""
     if is_f32(x):
-        return f32(pow_wide(f64(x), f64(y)))
+        return pow_special(x, y, f32(pow_wide(f64(fabs(x)), f64(y))))
     return pow_special(x, y, pow_magnitude(fabs(x), y))
 
 
 def pow_wide(x: Scalar, y: Scalar) -> Scalar:
-    """x^y for f64 numbers that were f32: one float holds the logarithm well enough."""
-    k, m, _ = split_power(fabs(x), subnormal=False)
+    """x^y for x > 0, f64 numbers that were f32: one float holds the logarithm well enough."""
+    k, m, _ = split_power(x, subnormal=False)
     f = m - 1.0
     s = f / (2.0 + f)
     z = s * s
@@ -138,4 +138,4 @@ def pow_wide(x: Scalar, y: Scalar) -> Scalar:
     t = total + shift
     r = (total - (t - shift)) * math.log(2.0)
     power = from_bits((bits(t) - (F64.magic_bits + F64.bias)) << 52)
-    return pow_special(x, y, (1.0 + (r + (r * r) * poly(r, c.EXP_SHORT))) * power)
+    return (1.0 + (r + (r * r) * poly(r, c.EXP_SHORT))) * power

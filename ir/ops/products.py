@@ -7,22 +7,28 @@ from typing import Any
 import numpy as np
 
 from ..errors import MatmulMismatch
-from ..shapes import broadcast_shapes
+from ..shapes import Shape, broadcast_shapes
 from ..types import TensorType
 from .op import OperandType, register
+
+
+def mismatch(a: Shape, c: Shape) -> MatmulMismatch:
+    """The error for shapes that can't be multiplied, with the remedies that would work."""
+    options: list[str] = []
+    if len(a) == len(c) == 2:
+        options = [f"`{text}`" for text, fits in (
+            ("a.T @ b", a[0] == c[0]), ("a @ b.T", a[1] == c[1]), ("b @ a", c[1] == a[0])) if fits]
+    inner = f"inner {a[-1]} against {c[-2] if len(c) > 1 else c[-1]}" if a and c else "a product needs dims"
+    last = "second last dim" if len(c) > 1 else "dim"
+    return MatmulMismatch(f"{a} @ {c}", ("why", inner),
+                          fix=" or ".join(options) or f"make the last dim of `a` equal to the {last} of `b`")
 
 
 def _infer(x: OperandType, y: OperandType) -> TensorType:
     assert isinstance(x, TensorType) and isinstance(y, TensorType)
     a, c = x.shape, y.shape
     if len(a) < 2 or len(c) < 2 or a[-1] != c[-2]:
-        options = []
-        if len(a) == len(c) == 2:
-            options = [f"`{text}`" for text, inner in (
-                ("a.T @ b", a[0] == c[0]), ("a @ b.T", a[1] == c[1]), ("b @ a", c[1] == a[0])) if inner]
-        inner = f"inner {a[-1]} against {c[-2] if len(c) > 1 else c[-1]}" if a and c else "a product needs dims"
-        raise MatmulMismatch(f"{a} @ {c}", ("why", inner),
-                             fix=" or ".join(options) or "make the last dim of `a` equal to the second last of `b`")
+        raise mismatch(a, c)
     return TensorType(x.dtype, (*broadcast_shapes("matmul", [a[:-2], c[:-2]]), a[-2], c[-1]))
 
 

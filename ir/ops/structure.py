@@ -70,7 +70,7 @@ def sliced_shape(shape: Shape, index: Index) -> Shape:
 
 
 register("slice", "x", "view", infer=lambda x, index: _retyped(x, sliced_shape(_shape(x), index)),
-         eager=lambda x, index: x[index],
+         eager=lambda x, index: x[(*index, ...)],  # a view also where nothing but integers is left
          vjp=(lambda b, ct, types, index: b.embed(ct, shape=types[0].shape, index=index),),
          attributes={"index": REQUIRED}, domain=REAL, doc="A basic index: integers, slices, None.")
 register("flip", "x", "view", infer=lambda x, axis: _retyped(x, _shape(x)),
@@ -181,12 +181,12 @@ def _take_add(x: Any, index: Any, shape: Shape, axis: int) -> Any:
     return result
 
 
-register("take", "x index", "library", infer=_infer_take, eager=_take,
+register("take", "x index", "gather", infer=_infer_take, eager=_take,
          vjp=(lambda b, ct, index, types, axis: b.take_add(ct, index, shape=types[0].shape, axis=axis),
               lambda b, ct: None),
          attributes={"axis": 0}, domain=REAL * 2,
          doc="`x[..., index, ...]` along one axis; the index has any shape.")
-register("take_add", "x index", "library", infer=lambda x, index, shape, axis: _retyped(x, tuple(shape)),
+register("take_add", "x index", "scatter", infer=lambda x, index, shape, axis: _retyped(x, tuple(shape)),
          eager=_take_add, vjp=(lambda b, ct, index, axis: b.take(ct, index, axis=axis), lambda b, ct: None),
          attributes={"shape": REQUIRED, "axis": REQUIRED}, domain=REAL * 2,
          doc="Zeros of a shape, with `x` added at indices: the transpose of `take`.")
@@ -220,12 +220,12 @@ def _scatter_add(x: Any, index: Any, shape: Shape, axis: int) -> Any:
     return result
 
 
-register("gather", "x index", "library", infer=_infer_gather, eager=_gather,
+register("gather", "x index", "gather", infer=_infer_gather, eager=_gather,
          vjp=(lambda b, ct, index, types, axis: b.scatter_add(ct, index, shape=types[0].shape, axis=axis),
               lambda b, ct: None),
          attributes={"axis": REQUIRED}, domain=REAL * 2,
          doc="Along one axis, the element that the index names at each place.")
-register("scatter_add", "x index", "library", infer=lambda x, index, shape, axis: _retyped(x, tuple(shape)),
+register("scatter_add", "x index", "scatter", infer=lambda x, index, shape, axis: _retyped(x, tuple(shape)),
          eager=_scatter_add, vjp=(lambda b, ct, index, axis: b.gather(ct, index, axis=axis), lambda b, ct: None),
          attributes={"shape": REQUIRED, "axis": REQUIRED}, domain=REAL * 2,
          doc="Zeros of a shape, with `x` added where the index says: the transpose of `gather`.")

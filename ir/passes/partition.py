@@ -33,11 +33,9 @@ def partition(joint: Joint) -> tuple[Graph, Graph]:
     primal = set(graph.nodes) | set(graph.inputs)
     read = _read_from(joint, primal)
     needed = [node for node in _ordered(graph) if node in read]
-    costs = _recompute_cost(graph, ())
-    saved = [node for node in needed if costs[node] > CHEAP]
-    costs = _recompute_cost(graph, saved)
-    again = {node for node in needed if node not in saved and costs[node] <= CHEAP and node not in graph.inputs}
-    saved = _leaves(graph, needed, again, set(saved))
+    kept = _worth_saving(graph, read)
+    again = {node for node in needed if node not in kept and node not in graph.inputs}
+    saved = _leaves(graph, needed, again, kept)
     forward = replace(graph, name=f"{graph.name}_fwd", kind="forward", saved=tuple(saved))
     recomputed = _chain(graph, again, set(saved))
     backward = Graph(f"{graph.name}_bwd", (*joint.cotangents, *saved), (*recomputed, *joint.nodes),
@@ -65,18 +63,17 @@ def _read_from(joint: Joint, primal: set[Node]) -> set[Node]:
     return read | {gradient for gradient in joint.gradients if gradient in primal}
 
 
-def _recompute_cost(graph: Graph, saved: Iterable[Node]) -> dict[Node, float]:
-    """Additions an element to compute each node again from the inputs and `saved`; infinite where it won't do."""
-    costs: dict[Node, float] = dict.fromkeys(graph.inputs, 0.0)
-    kept = set(saved)
+def _worth_saving(graph: Graph, read: set[Node]) -> set[Node]:
+    """The values among `read` that cost too much to compute again from the inputs and from what is saved before."""
+    costs: dict[Node, float] = dict.fromkeys(graph.inputs, 0.0)  # additions an element
+    kept: set[Node] = set()
     for node in graph.nodes:
-        if node in kept:
-            costs[node] = 0.0
-            continue
-        below = sum(costs[parent] for parent in node.parents())
         own = {"pointwise": node.op.cost, "view": 0.0, "source": 1.0}.get(node.op.kind, math.inf)
-        costs[node] = own + below
-    return costs
+        costs[node] = own + sum(costs[parent] for parent in node.parents())
+        if node in read and costs[node] > CHEAP:
+            kept.add(node)
+            costs[node] = 0.0
+    return kept
 
 
 def _leaves(graph: Graph, needed: list[Node], again: set[Node], saved: set[Node]) -> list[Node]:

@@ -164,7 +164,7 @@ def _reshape(b: GraphBuilder, node: Node, operands: tuple[Any, ...]) -> Any:
     if _like(node, x):
         return x
     if x.op.name == "reshape":
-        return b.reshape(x.inputs[0], shape=node.type.shape)
+        return x.inputs[0] if _like(node, x.inputs[0]) else b.reshape(x.inputs[0], shape=node.type.shape)
     return _view(b, node, operands)
 
 
@@ -183,7 +183,8 @@ def _permute(b: GraphBuilder, node: Node, operands: tuple[Any, ...]) -> Any:
         return x
     if x.op.name == "permute":
         inner = x.attr("axes")
-        return b.permute(x.inputs[0], axes=tuple(inner[a] for a in axes))
+        both = tuple(inner[a] for a in axes)
+        return x.inputs[0] if both == tuple(range(len(both))) else b.permute(x.inputs[0], axes=both)
     return _view(b, node, operands)
 
 

@@ -1,0 +1,71 @@
+"""Reads and writes at run-time indices inside kernels: `take`, `gather` and their transposes.
+
+The large array is walked with stride 0 along the indexed dim; the index, wrapped and clamped to the dim's extent, adds
+the rest of the address. An index that had to be clamped is reported through the program's status word, after which the
+program is run again by the interpreter, to raise the error that names the user's line.
+"""
+
+from __future__ import annotations
+
+from retape.ir.graph import Node
+from retape.ir.shapes import Shape
+
+from .views import View
+
+__all__ = ["extent_of", "index_strides", "indexed_strides", "is_gather", "is_indexed", "is_scatter"]
+
+
+def is_gather(node: Node) -> bool:
+    return node.op.kind == "gather"
+
+
+def is_scatter(node: Node) -> bool:
+    return node.op.kind == "scatter"
+
+
+def is_indexed(node: Node) -> bool:
+    return node.op.kind in ("gather", "scatter")
+
+
+def _replaces(node: Node) -> bool:
+    """Whether the index's dims stand in the place of the indexed dim; else the index has the same rank."""
+    return node.op.name in ("take", "take_add")
+
+
+def _index(node: Node) -> Node:
+    index = node.inputs[1]
+    assert isinstance(index, Node)
+    return index
+
+
+def large_shape(node: Node) -> Shape:
+    """The shape of the array that is read or written at indices."""
+    if is_scatter(node):
+        return node.type.shape
+    source = node.inputs[0]
+    assert isinstance(source, Node)
+    return source.type.shape
+
+
+def extent_of(node: Node) -> int:
+    """The extent that indices must lie in."""
+    extent: int = large_shape(node)[node.attr("axis")]
+    return extent
+
+
+def indexed_strides(node: Node, view: View) -> Shape:
+    """The large array's strides over the operation's index space: 0 where the index decides."""
+    axis, steps = node.attr("axis"), view.strides
+    if _replaces(node):
+        return (*steps[:axis], *(0,) * _index(node).type.ndim, *steps[axis + 1 :])
+    return tuple(0 if d == axis or extent == 1 else s
+                 for d, (s, extent) in enumerate(zip(steps, large_shape(node), strict=True)))
+
+
+def index_strides(node: Node, view: View, rank: int) -> Shape:
+    """The index's strides over the operation's index space."""
+    own = tuple(0 if extent == 1 else step for extent, step in zip(view.shape, view.strides, strict=True))
+    if not _replaces(node):
+        return own
+    axis = node.attr("axis")
+    return (*(0,) * axis, *own, *(0,) * (rank - axis - len(own)))

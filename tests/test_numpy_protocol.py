@@ -1,0 +1,160 @@
+"""NumPy's own functions on tensors: recorded, differentiable, compiled; what isn't known is refused by name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import retape as rt
+
+A = np.random.default_rng(0).uniform(0.2, 1.5, (3, 4))
+B = np.random.default_rng(1).uniform(0.2, 1.5, (3, 4))
+C = B.T.copy()
+
+UNARY = ["exp", "expm1", "log", "log1p", "sqrt", "sin", "cos", "tanh", "negative", "absolute", "fabs", "sign", "floor",
+         "ceil", "rint", "square", "reciprocal", "isnan"]
+BINARY = ["add", "subtract", "multiply", "divide", "true_divide", "power", "maximum", "minimum", "floor_divide",
+          "remainder", "equal", "not_equal", "less", "less_equal", "greater", "greater_equal", "logaddexp", "matmul"]
+
+FUNCTIONS: list[tuple[str, Any]] = [
+    ("sum", lambda x: np.sum(x)), ("sum axis", lambda x: np.sum(x, axis=0)),
+    ("sum keepdims", lambda x: np.sum(x, axis=1, keepdims=True)), ("sum axes", lambda x: np.sum(x, (0, 1))),
+    ("mean", lambda x: np.mean(x, axis=-1)), ("prod", lambda x: np.prod(x, axis=0)), ("max", lambda x: np.max(x, axis=1)),
+    ("min", lambda x: np.min(x)), ("amax", lambda x: np.amax(x, axis=0)), ("amin", lambda x: np.amin(x, 0)),
+    ("var", lambda x: np.var(x, axis=0)), ("var ddof", lambda x: np.var(x, axis=0, ddof=1)), ("std", lambda x: np.std(x)),
+    ("argmax", lambda x: np.argmax(x, axis=1)), ("argmin", lambda x: np.argmin(x)), ("any", lambda x: np.any(x > 1)),
+    ("all", lambda x: np.all(x > 0, axis=0)), ("cumsum", lambda x: np.cumsum(x, axis=1)),
+    ("reshape", lambda x: np.reshape(x, (4, 3))), ("ravel", lambda x: np.ravel(x)), ("transpose", lambda x: np.transpose(x)),
+    ("transpose axes", lambda x: np.transpose(x, (1, 0))), ("swapaxes", lambda x: np.swapaxes(x, 0, 1)),
+    ("squeeze", lambda x: np.squeeze(x[:1], 0)), ("expand_dims", lambda x: np.expand_dims(x, 1)),
+    ("expand_dims axis", lambda x: np.expand_dims(x, axis=0)), ("flip", lambda x: np.flip(x, 1)),
+    ("flip axis", lambda x: np.flip(x, axis=0)), ("broadcast_to", lambda x: np.broadcast_to(x, (2, 3, 4))),
+    ("concatenate", lambda x: np.concatenate([x, x * 2])), ("concatenate axis", lambda x: np.concatenate((x, x), axis=1)),
+    ("stack", lambda x: np.stack([x, x], axis=1)), ("where", lambda x: np.where(x > 0.7, x, 0.0)),
+    ("clip", lambda x: np.clip(x, 0.4, 0.9)), ("matmul", lambda x: np.matmul(x, x.T)), ("dot", lambda x: np.dot(x, x.T)),
+    ("outer", lambda x: np.outer(x[0], x[1])), ("tril", lambda x: np.tril(x)), ("triu", lambda x: np.triu(x, 1)),
+    ("round", lambda x: np.round(x)), ("ones_like", lambda x: np.ones_like(x)), ("zeros_like", lambda x: np.zeros_like(x)),
+    ("add.reduce", lambda x: np.add.reduce(x)), ("maximum.reduce", lambda x: np.maximum.reduce(x, axis=1)),
+]
+
+
+def check(function: Any, *arrays: Any) -> None:
+    """Values as NumPy's, a gradient as differences give, and the same compiled."""
+    def call(*given: Any) -> Any:
+        return function(*given)
+
+    wanted = np.asarray(function(*arrays))
+    tensors = [rt.from_numpy(a.copy(), requires_grad=a.dtype.kind == "f") for a in arrays]
+    found = function(*tensors)
+    assert isinstance(found, rt.Tensor)
+    assert found._data.dtype == wanted.dtype and found.shape == wanted.shape
+    np.testing.assert_allclose(found._data, wanted, rtol=1e-14)
+    compiled = rt.compile(call)
+    for _ in range(2):
+        np.testing.assert_allclose(compiled(*arrays), wanted, rtol=1e-13)
+        np.testing.assert_allclose(compiled(*tensors)._data, wanted, rtol=1e-13)
+    if found.requires_grad and found.grad_fn is not None:
+        assert rt.autograd.gradcheck(function, tensors)
+
+
+@pytest.mark.parametrize("name", UNARY)
+def test_unary_ufuncs(name: str) -> None:
+    check(getattr(np, name), A)
+
+
+@pytest.mark.parametrize("name", BINARY)
+def test_binary_ufuncs(name: str) -> None:
+    function = getattr(np, name)
+    if name == "matmul":
+        check(function, A, B.T.copy())
+        return
+    check(function, A, B)
+    check(lambda x: function(x, B), A)
+    check(lambda x: function(2.0, x), A)
+    check(lambda x: function(x, 0.7), A)
+
+
+@pytest.mark.parametrize(("name", "function"), FUNCTIONS, ids=[f[0] for f in FUNCTIONS])
+def test_functions(name: str, function: Any) -> None:
+    check(function, A)
+
+
+def test_arrays_and_numpy_numbers_yield_to_tensors() -> None:
+    x = rt.from_numpy(A.copy(), requires_grad=True)
+    for made in (B + x, B * x, B - x, B / x, np.float64(2) * x, np.float64(2) ** x, B @ x.T, x < B):
+        assert isinstance(made, rt.Tensor)
+    assert (B * x).requires_grad
+    np.testing.assert_array_equal((B - x)._data, B - A)
+    assert not isinstance(B > A, rt.Tensor)
+
+
+def test_gradients_through_plain_numpy_code() -> None:
+    def model(x: Any) -> Any:
+        hidden = np.tanh(np.dot(x, C))
+        return np.sum(np.exp(-(hidden**2))) / np.sqrt(np.mean(x))
+
+    gradient = rt.func.grad(model)(A)
+    step = 1e-6
+    for i, j in ((0, 0), (2, 3)):
+        high, low = A.copy(), A.copy()
+        high[i, j] += step
+        low[i, j] -= step
+        assert gradient[i, j] == pytest.approx((model(high) - model(low)) / (2 * step), rel=1e-6)
+    assert type(gradient) is np.ndarray
+    np.testing.assert_allclose(rt.compile(rt.func.grad(model))(A), gradient, rtol=1e-12)
+
+
+def test_shape_facts() -> None:
+    x = rt.from_numpy(A)
+    assert np.shape(x) == (3, 4) and np.ndim(x) == 2 and np.size(x) == 12
+
+
+def test_conversion_to_arrays() -> None:
+    x = rt.from_numpy(A)
+    assert type(np.asarray(x)) is np.ndarray and np.asarray(x, np.float32).dtype == np.float32
+    np.testing.assert_array_equal(np.array(x), A)
+    np.array(x)[0, 0] = 7.0
+    assert A[0, 0] != 7.0
+
+
+@pytest.mark.parametrize("call", [lambda x: np.arctan2(x, x), lambda x: np.linalg.inv(x), lambda x: np.pad(x, 1),
+                                  lambda x: np.add.outer(x, x), lambda x: np.add.accumulate(x), lambda x: np.add(x, x, out=A),
+                                  lambda x: np.fft.fft(x), lambda x: np.einsum("ij->ji", x), lambda x: np.add.at(x, 0, 1),
+                                  lambda x: np.exp(x, where=A > 0.5), lambda x: np.subtract.reduce(x)],
+                         ids=["arctan2", "inv", "pad", "outer", "accumulate", "out", "fft", "einsum", "at", "where", "reduce"])
+def test_what_is_not_known_is_refused(call: Any) -> None:
+    before = A.copy()
+    with pytest.raises(TypeError, match="RT301") as caught:
+        call(rt.from_numpy(A))
+    assert "np." in str(caught.value) and "test_numpy_protocol.py:" in str(caught.value)
+    np.testing.assert_array_equal(A, before)
+
+
+def test_options_that_would_be_lost_are_refused() -> None:
+    """An option that can't be honoured raises; it is never dropped in silence."""
+    x = rt.from_numpy(A)
+    for call in (lambda a: np.sum(a, where=A > 0.5), lambda a: np.sum(a, initial=3.0), lambda a: np.max(a, initial=9.0),
+                 lambda a: np.concatenate([a, a], dtype=np.float32), lambda a: np.zeros_like(a, dtype=np.int64),
+                 lambda a: np.ones_like(a, shape=(2,)), lambda a: np.round(a, 2), lambda a: np.ravel(a, order="F"),
+                 lambda a: np.reshape(a, (4, 3), order="F"), lambda a: np.transpose(a, axes=(1, 0)),
+                 lambda a: np.argmax(a, axis=1, keepdims=True), lambda a: np.cumsum(a), lambda a: np.squeeze(a[:1], axis=0),
+                 lambda a: np.mean(a, dtype=np.float32), lambda a: np.flip(a), lambda a: np.where(a > 0.7)[0],
+                 lambda a: np.clip(a, None, 0.5), lambda a: np.clip(a, a_min=0.5, a_max=None), lambda a: np.std(a, ddof=1),
+                 lambda a: np.tril(a, k=-1), lambda a: np.stack([a, a], -1), lambda a: np.expand_dims(a, (0, 1))):
+        try:
+            found = call(x)
+        except TypeError:
+            continue
+        wanted = call(A)
+        np.testing.assert_allclose(found._data, wanted, rtol=1e-14)
+        assert found._data.dtype == wanted.dtype
+
+
+def test_out_arguments_are_refused() -> None:
+    x, out = rt.from_numpy(A), np.zeros_like(A)
+    for call in (lambda: np.clip(x, 0.0, 1.0, out=out), lambda: np.mean(x, out=out), lambda: np.exp(x, out=out)):
+        with pytest.raises(TypeError):
+            call()
+    assert not out.any()
