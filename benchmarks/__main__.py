@@ -1,20 +1,30 @@
-"""`python -m benchmarks [workload ...] [--cores N]`: the table."""
+"""`python -m benchmarks [workload ...] [--cores N] [--quick]`: the table.
+
+Warm ratios are retape's time over the other's: below 1 retape is faster.
+"""
 
 from __future__ import annotations
 
 import argparse
 import importlib
 import json
+import math
 import os
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+from benchmarks.support import agree
+
 ROOT = Path(__file__).resolve().parent.parent
 WORKLOADS = sorted(path.stem for path in (ROOT / "benchmarks" / "workloads").glob("[a-z]*.py"))
-IMPLEMENTATIONS = ("retape", "retape_eager", "jax", "torch", "numpy")
+IMPLEMENTATIONS = ("retape", "retape_eager", "jax", "jax_unrolled", "torch", "numpy")
+PEERS = ("jax", "jax_unrolled", "torch")
+JUDGES = ("numpy", "torch", "jax", "jax_unrolled", "retape_eager", "retape")  # whose answer the others are held to
 TOLERANCE = 1e-8
+
+Row = dict[str, Any]
 
 
 def environment(cores: int) -> dict[str, str]:
@@ -24,64 +34,93 @@ def environment(cores: int) -> dict[str, str]:
     return {**os.environ, **{name: str(cores) for name in names}, "XLA_FLAGS": flags}
 
 
-def run(workload: str, implementation: str, cores: int, python: str) -> dict[str, Any] | None:
-    """Measure in a new process on the first `cores` cores; None where the implementation isn't installed."""
+def run(workload: str, implementation: str, options: argparse.Namespace) -> Row:
+    """Measure in a new process on the first cores. What went wrong stands under `failed` or `missing`."""
     def pin() -> None:
         if hasattr(os, "sched_setaffinity"):
-            os.sched_setaffinity(0, set(sorted(os.sched_getaffinity(0))[:cores]))
+            os.sched_setaffinity(0, set(sorted(os.sched_getaffinity(0))[:options.cores]))
 
-    done = subprocess.run(
-        [python, "-m", "benchmarks.measure", workload, implementation], cwd=ROOT, env=environment(cores),
-        capture_output=True, text=True, check=False, preexec_fn=pin if os.name == "posix" else None)
+    python = options.peer_python if implementation in PEERS else sys.executable
+    command = [python, "-m", "benchmarks.measure", workload, implementation, *(["--quick"] if options.quick else [])]
+    try:
+        done = subprocess.run(
+            command, cwd=ROOT, env=environment(options.cores), capture_output=True, text=True, check=False,
+            timeout=options.timeout, preexec_fn=pin if os.name == "posix" else None)
+    except subprocess.TimeoutExpired:
+        return {"failed": f"not done after {options.timeout:g} s"}
     if done.returncode:
-        if "ModuleNotFoundError" in done.stderr:
-            return None
-        raise RuntimeError(f"{workload}/{implementation} failed:\n{done.stderr}")
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+        return {"failed": f"exit status {done.returncode}: {(done.stderr.strip().splitlines() or [''])[-1]}"}
+    found: Row = json.loads(done.stdout.splitlines()[-1])
     return found
 
 
-def agree(a: list[float], b: list[float], tolerance: float) -> bool:
-    return len(a) == len(b) and all(abs(x - y) / max(1.0, abs(x) + abs(y)) < tolerance
-                                    for x, y in zip(a, b, strict=True))
+def judge(results: dict[str, Row], tolerance: float) -> None:
+    """Mark every row whose answer isn't that of the first judge that has one."""
+    answers = {name: row["answer"] for name, row in results.items() if "answer" in row}
+    chosen = next((name for name in JUDGES if name in answers), None)
+    if chosen is None:
+        return
+    for name, answer in answers.items():
+        if not agree(answers[chosen], answer, tolerance):
+            results[name]["failed"] = f"the answer {answer} is not that of {chosen}, {answers[chosen]}"
 
 
-def table(workload: str, results: dict[str, dict[str, Any]]) -> str:
-    """One workload's rows; ratios are retape's warm time over the other's."""
-    lines = [f"{workload:20} {'first ms':>10} {'warm ms':>10} {'peak MB':>9} {'retape/it':>10}"]
+def ratio(results: dict[str, Row], other: str, key: str = "warm") -> float:
+    """retape's time over the other's; not a number where one of them failed."""
+    rows = results.get("retape", {}), results.get(other, {})
+    if any("failed" in row or key not in row for row in rows):
+        return math.nan
+    return float(rows[0][key] / rows[1][key])
+
+
+def table(workload: str, results: dict[str, Row]) -> str:
+    """One workload's rows."""
+    lines = [f"{workload:20} {'first ms':>10} {'warm ms':>10} {'least ms':>10} {'peak MB':>8} {'retape/it':>10}"]
     for name, row in results.items():
-        ratio = results["retape"]["warm"] / row["warm"] if "retape" in results else float("nan")
-        lines.append(f"  {name:18} {row['first'] * 1e3:10.1f} {row['warm'] * 1e3:10.4f} {row['peak'] / 1e6:9.0f} "
-                     f"{ratio:10.2f}")
+        if "failed" in row:
+            lines.append(f"  {name:18} failed: {row['failed']}")
+        elif "missing" in row:
+            lines.append(f"  {name:18} not installed: {row['missing']}")
+        else:
+            lines.append(f"  {name:18} {row['first'] * 1e3:10.1f} {row['warm'] * 1e3:10.4f} {row['best'] * 1e3:10.4f} "
+                         f"{row['peak'] / 1e6:8.0f} {ratio(results, name):10.2f}")
     return "\n".join(lines)
 
 
-def main() -> None:
+def summary(everything: dict[str, dict[str, Row]]) -> str:
+    """Geometric means of the warm ratios over the workloads that both have."""
+    lines = []
+    for name in IMPLEMENTATIONS[1:]:
+        ratios = [r for results in everything.values() if not math.isnan(r := ratio(results, name))]
+        if ratios:
+            mean = math.exp(sum(map(math.log, ratios)) / len(ratios))
+            lines.append(f"  retape/{name:12} geometric mean {mean:6.2f} of {len(ratios):2} workloads, "
+                         f"least {min(ratios):.2f}, largest {max(ratios):.2f}")
+    return "\n".join(lines)
+
+
+def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("workloads", nargs="*", default=[], help=f"of {', '.join(WORKLOADS)}")
     parser.add_argument("--cores", type=int, default=1)
     parser.add_argument("--only", default=",".join(IMPLEMENTATIONS), help="implementations, separated by commas")
     parser.add_argument("--peer-python", default=sys.executable, help="an interpreter that has jax and torch")
+    parser.add_argument("--quick", action="store_true", help="tiny sizes: that everything runs, not how fast")
+    parser.add_argument("--timeout", type=float, default=300.0, help="seconds for one implementation")
     parser.add_argument("--output", default=str(ROOT / "benchmarks" / "results.json"))
     options = parser.parse_args()
-    everything: dict[str, Any] = {"cores": options.cores}
+    everything: dict[str, dict[str, Row]] = {}
     for workload in options.workloads or WORKLOADS:
         module = importlib.import_module(f"benchmarks.workloads.{workload}")
-        results: dict[str, dict[str, Any]] = {}
-        for name in options.only.split(","):
-            if hasattr(module, name):
-                python = options.peer_python if name in ("jax", "torch") else sys.executable
-                found = run(workload, name, options.cores, python)
-                if found is not None:
-                    results[name] = found
-        first = next(iter(results.values()))["answer"]
-        for name, row in results.items():
-            if not agree(first, row["answer"], getattr(module, "TOLERANCE", TOLERANCE)):
-                raise RuntimeError(f"{workload}: {name} gives another answer: {row['answer']} against {first}")
+        results = {name: run(workload, name, options) for name in options.only.split(",") if hasattr(module, name)}
+        judge(results, getattr(module, "TOLERANCE", TOLERANCE))
         everything[workload] = results
         print(table(workload, results), flush=True)
-    Path(options.output).write_text(json.dumps(everything, indent=1), encoding="utf-8")
+        Path(options.output).write_text(json.dumps({"cores": options.cores, "quick": options.quick, **everything},
+                                                   indent=1), encoding="utf-8")
+    print(summary(everything))
+    return int(any("failed" in row for results in everything.values() for row in results.values()))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,7 +1,12 @@
-"""One implementation of one workload in this process: first call, warm median, peak memory, and the answer, as JSON."""
+"""One implementation of one workload in this process: first call, warm median, peak memory, and the answer, as JSON.
+
+The first call is everything until results come at full speed: the time of the first two calls, since retape records in
+the first and compiles in the second. Imports of the library itself are not counted.
+"""
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import json
 import statistics
@@ -9,7 +14,7 @@ import sys
 import time
 from typing import Any
 
-import numpy as np
+from benchmarks.support import fingerprint
 
 REPEATS = 41
 SECONDS = 4.0
@@ -25,39 +30,53 @@ def peak_bytes() -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def fingerprint(answer: Any) -> list[float]:
-    """Numbers by which two implementations' answers are compared: per array its sum and a weighted sum."""
-    numbers: list[float] = []
-    for part in answer if isinstance(answer, (tuple, list)) else (answer,):
-        if isinstance(part, (tuple, list)):
-            numbers += fingerprint(part)
-            continue
-        array = np.asarray(part, np.float64).ravel()
-        numbers += [float(array.sum()), float(array @ np.cos(np.arange(array.size)))]
-    return numbers
-
-
-def measure(workload: str, implementation: str) -> dict[str, Any]:
-    """Times in seconds. The first call includes tracing and compiling, not imports of the library itself."""
+def prepare(workload: str, implementation: str, quick: bool) -> tuple[Any, Any]:
+    """The module, and the call to be timed."""
     module = importlib.import_module(f"benchmarks.workloads.{workload}")
-    call = getattr(module, implementation)(module.inputs())
+    return module, getattr(module, implementation)(module.tiny() if quick else module.inputs())
+
+
+def measure(workload: str, implementation: str, quick: bool = False) -> dict[str, Any]:
+    """Times in seconds: first call, median and least of the warm ones."""
+    module, call = prepare(workload, implementation, quick)
     start = time.perf_counter()
-    answer = call()
+    call()
     first = time.perf_counter() - start
     start = time.perf_counter()
     answer = call()
-    second = time.perf_counter() - start
+    first += time.perf_counter() - start
+    if hasattr(module, "check"):
+        module.check(answer)
+    start = time.perf_counter()
+    answer = call()
+    once = time.perf_counter() - start
     times: list[float] = []
     begin = time.perf_counter()
-    while len(times) < REPEATS and (len(times) < 7 or time.perf_counter() - begin < SECONDS):
-        inner = max(1, int(2e-4 / max(second, 1e-7)))  # short calls: many between two readings of the clock
+    repeats, inner = (3, 1) if quick else (REPEATS, max(1, int(2e-4 / max(once, 1e-7))))
+    while len(times) < repeats and (len(times) < 7 or time.perf_counter() - begin < SECONDS):
         start = time.perf_counter()
-        for _ in range(inner):
+        for _ in range(inner):  # short calls: many between two readings of the clock
             call()
         times.append((time.perf_counter() - start) / inner)
-    return {"first": first + second, "warm": statistics.median(times), "peak": peak_bytes(),
+    return {"first": first, "warm": statistics.median(times), "best": min(times), "peak": peak_bytes(),
             "answer": fingerprint(answer)}
 
 
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.measure", description=__doc__)
+    parser.add_argument("workload")
+    parser.add_argument("implementation")
+    parser.add_argument("--quick", action="store_true")
+    options = parser.parse_args()
+    try:
+        found = measure(options.workload, options.implementation, options.quick)
+    except ModuleNotFoundError as error:
+        found = {"missing": str(error)}
+    except Exception as error:
+        message = f"{type(error).__name__}: {error}"
+        found = {"failed": message.splitlines()[0]}
+    print(json.dumps(found))
+
+
 if __name__ == "__main__":
-    print(json.dumps(measure(sys.argv[1], sys.argv[2])))
+    main()

@@ -7,24 +7,20 @@ accumulates in the memory of its result. The same text runs under Python, with a
 
 from __future__ import annotations
 
-import math
-import re
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from retape.ir import DType
 from retape.ir.graph import Node, Operand
-from retape.ir.types import BOOL, FLOAT, INTEGER
 
-from .fuse import REDUCING, Group, from_memory, kernel_text
+from .expressions import IDENTITY, element_text, identity, joined, literal_text, operand_dtype, rename
+from .fuse import REDUCING, Group, from_memory
 from .indexed import extent_of, index_strides, indexed_strides, is_gather, is_indexed, is_scatter
 from .loops import Nest, build_nest
-from .views import View
+from .views import View, sliced
 
-__all__ = ["Emitted", "element_text", "emit", "literal_text", "operand_dtype", "rename"]
+__all__ = ["Emitted", "emit"]
 
 BLOCK = 1024
-IDENTITY = {"radd": "0", "rmul": "1"}
+SHORT = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +102,8 @@ class _Writer:
             if is_indexed(node):
                 self._index_accesses(node, rank)
         for node in self.results:
-            self.accesses[node] = _Access(views[node], self._strides(node, rank))
+            view = _embedded(node, views[node]) if node.op.kind == "embed" else views[node]
+            self.accesses[node] = _Access(view, self._strides(node, rank))
         if any(map(is_indexed, self.nodes)):
             self.accesses[STATUS] = _Access(status, (0,) * rank)
         nest = build_nest(group.space, [a.strides for a in self.accesses.values()])
@@ -115,6 +112,8 @@ class _Writer:
         self.kernel = _Kernel(nest)
         self.depth = len(nest.extents)
         self.block = self.depth - 1.5  # the level of a block: between the innermost loop and the one around it
+        # short rows get their extent in the text, so that the loop over them is unrolled
+        self.short = self.depth > 1 and nest.extents[-1] <= SHORT
         self.names: dict[Node, str] = {}
         self.levels: dict[Node, int] = {}
         self.order = {node: i for i, node in enumerate(self.accesses)}
@@ -152,6 +151,8 @@ class _Writer:
             return ()
         if node.op.kind == "reduction":
             return _result_strides(node, view)
+        if node.op.kind == "embed":
+            return _embedded(node, view).aligned(self.group.space)
         return indexed_strides(node, view) if is_scatter(node) else view.aligned(self.group.space)
 
     def _index_accesses(self, node: Node, rank: int) -> None:
@@ -183,6 +184,9 @@ class _Writer:
     def _node(self, node: Node) -> None:
         if node.op.kind == "reduction":
             self._reduction(node)
+            return
+        if node.op.kind == "embed":
+            self._embed(node)
             return
         if is_scatter(node):
             self._scatter(node)
@@ -261,9 +265,15 @@ class _Writer:
     def _scatter(self, node: Node) -> None:
         text, _ = self._operand(node.inputs[0], node)
         place, _ = self._position(node)
-        self._fill(node, _identity("radd", node.type.dtype))
+        self._fill(node, identity("radd", node.type.dtype))
         target = self._address(node, self.depth - 1, place)
         self.kernel.at(self.depth - 1, f"{target} = {target} + {text}")
+
+    def _embed(self, node: Node) -> None:
+        """Zeros, and the operand in its place among them."""
+        text, _ = self._operand(node.inputs[0], node)
+        self._fill(node, identity("radd", node.type.dtype))
+        self._store(node, text)
 
     # ---- reductions
 
@@ -278,7 +288,7 @@ class _Writer:
         first = self.depth  # the reduced dims that lie innermost
         while first > 0 and strides[first - 1] == 0:
             first -= 1
-        start = _identity(combine, dtype)
+        start = identity(combine, dtype)
         crosses = any(s == 0 for s in strides[:first])
         if first == self.depth:
             self._fill(node, start)
@@ -286,12 +296,12 @@ class _Writer:
             self.kernel.at(self.depth - 1, f"{target} = {combine}({target}, {text})")
         else:
             name = f"a{self.order[node]}"
-            inner = f"b{self.order[node]}" if combine in IDENTITY else name
+            inner = f"b{self.order[node]}" if combine in IDENTITY and not self.short else name
             self.kernel.at(first - 1, f"{name} = {start}")
             self.kernel.at(self.depth - 1, f"{inner} = {combine}({inner}, {text})")
             if inner != name:
                 self.kernel.at(self.block, f"{inner} = {start}")
-                self.kernel.behind(self.block, f"{name} = {_joined(combine, name, inner)}")
+                self.kernel.behind(self.block, f"{name} = {joined(combine, name, inner)}")
             target = self._address(node, first - 1)
             if crosses:
                 self._fill(node, start)
@@ -323,13 +333,13 @@ class _Writer:
 
     def _loops(self) -> list[str]:
         """The nest around the statements. The innermost loop is cut into blocks where a variable accumulates in it."""
-        kernel, nest = self.kernel, self.kernel.nest
+        kernel, _nest = self.kernel, self.kernel.nest
         lines = list(kernel.before.get(-1, []))
         tails: list[list[str]] = [kernel.after.get(-1, [])]
         blocked = self.block in kernel.before
         pad = ""
         for dim in range(self.depth):
-            first, last = ("lo", "hi") if dim == 0 else ("0", kernel.integer("e", 0, dim, nest.extents[dim]))
+            first, last = ("lo", "hi") if dim == 0 else ("0", self._extent(dim))
             if blocked and dim == self.depth - 1:
                 middle = self.block
                 lines.append(f"{pad}for j{dim} in range({first}, {last}, {BLOCK}):")
@@ -347,6 +357,10 @@ class _Writer:
             lines += tail
         return lines
 
+    def _extent(self, dim: int) -> str:
+        extent = self.kernel.nest.extents[dim]
+        return str(extent) if self.short and dim == self.depth - 1 else self.kernel.integer("e", 0, dim, extent)
+
     def _readable(self, source: str) -> str:
         """The text with the graph's names, and above each group of statements the line it comes from."""
         names = {name: (node.name, node.note if node.op.kind != "source" else "") for node, name in self.names.items()}
@@ -362,20 +376,11 @@ def _label(key: Key) -> str:
     return key if isinstance(key, str) else key.name
 
 
-def rename(source: str, labels: dict[str, tuple[str, str]], pointers: dict[str, str]) -> str:
-    """Kernel text in the graph's names; `labels` gives for each variable its name there, and where it comes from."""
-    table = {**pointers, **{name: label for name, (label, _) in labels.items()}}
-    lines: list[str] = []
-    last = ""
-    for line in source.splitlines():
-        found = re.match(r"( *)(v\d+) = ", line)
-        if found:
-            note = labels[found[2]][1]
-            if note and note != last:
-                lines.append(f"{found[1]}# {note}")
-                last = note
-        lines.append(re.sub(r"\b[vp]\d+\b", lambda m: table.get(m[0], m[0]), line))
-    return "\n".join(lines) + "\n"
+def _embedded(node: Node, view: View) -> View:
+    """Where in the result of `embed` the operand goes."""
+    source = node.inputs[0]
+    assert isinstance(source, Node)
+    return sliced(view, node.attr("index"), source.type.shape)
 
 
 def _result_strides(node: Node, view: View) -> tuple[int, ...]:
@@ -386,54 +391,3 @@ def _result_strides(node: Node, view: View) -> tuple[int, ...]:
         for axis in axes:
             steps.insert(axis, 0)
     return tuple(0 if d in axes else s for d, s in enumerate(steps))
-
-
-def operand_dtype(node: Node) -> DType:
-    """The element type in which a node's literals are written."""
-    operands: Sequence[Operand] = node.inputs[1:] if node.op.name == "where" else node.inputs
-    for operand in operands:
-        if isinstance(operand, Node):
-            return operand.type.dtype
-    return node.type.dtype
-
-
-def element_text(node: Node, operands: list[str]) -> str:
-    """The scalar expression that computes one element of a node from those of its operands."""
-    text = kernel_text(node)
-    assert text is not None
-    dtype = operand_dtype(node)
-    names = dict(zip(node.op.operands, operands, strict=True))
-    short = node.type.dtype.short
-    text = text.format(**names, t=short, zero=literal_text(0, dtype), one=literal_text(1, dtype))
-    # arithmetic on small integers is done in 64 bits: bring it back, so that it wraps as NumPy's does
-    return f"to_{short}({text})" if short in ("i8", "i16", "i32", "u8") and node.op.name != "cast" else text
-
-
-def literal_text(value: object, dtype: DType) -> str:
-    """A Python number as a constant of an element type."""
-    if dtype.category == BOOL:
-        return str(bool(value))
-    if dtype.category == INTEGER:
-        text = repr(int(value))  # type: ignore[call-overload]
-        return text if dtype.short == "i64" else f"to_{dtype.short}({text})"
-    number = float(value)  # type: ignore[arg-type]
-    text = repr(number) if math.isfinite(number) else {math.inf: "inf", -math.inf: "-inf"}.get(number, "nan")
-    return text if dtype.short == "f64" else f"to_{dtype.short}({text})"
-
-
-def _identity(combine: str, dtype: DType) -> str:
-    if combine in IDENTITY:
-        return literal_text(int(IDENTITY[combine]), dtype)
-    sign = -1 if combine == "rmax" else 1
-    if dtype.category == FLOAT:
-        return literal_text(sign * math.inf, dtype)
-    bits = dtype.itemsize * 8
-    if dtype.short.startswith("u"):
-        return literal_text(0 if sign < 0 else 2**bits - 1, dtype)
-    return literal_text(-(2 ** (bits - 1)) if sign < 0 else 2 ** (bits - 1) - 1, dtype)
-
-
-def _joined(combine: str, a: str, b: str) -> str:
-    return {"radd": f"{a} + {b}", "rmul": f"{a} * {b}"}[combine]
-
-

@@ -19,7 +19,7 @@ from .indexed import is_indexed, is_scatter
 
 __all__ = ["REDUCING", "Group", "Plan", "from_memory", "fuse", "is_fusable", "kernel_text", "space_of"]
 
-REDUCING = frozenset({"reduction", "scatter"})  # computed over their operand's space, complete behind the loop
+REDUCING = frozenset({"embed", "reduction", "scatter"})  # computed over their operand's space, complete behind the loop
 STATEMENTS = 160  # longer functions take more than linear time to compile
 INLINE = 8  # operations on single elements that a kernel repeats rather than wait for
 
@@ -50,6 +50,8 @@ def is_fusable(node: Node) -> bool:
     operands = [i for i in node.inputs if isinstance(i, Node)]
     if not operands or node.type.dtype.category == COMPLEX or any(o.type.dtype.category == COMPLEX for o in operands):
         return False
+    if node.op.kind == "embed":
+        return True
     if is_indexed(node):
         return not (is_scatter(node) and node.type.dtype.category == BOOL)
     if node.op.kind == "reduction":

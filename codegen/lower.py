@@ -7,15 +7,17 @@ from typing import Any
 
 import numpy as np
 
-from retape.ir import CATALOGUE, Graph, i64
+from retape.ir import CATALOGUE, Graph, TensorType, i64
 from retape.ir.graph import Node, Operand
+from retape.ir.ops.structure import sliced_shape
 from retape.ir.passes import erase_markers, simplify
 from retape.ir.shapes import row_major_strides
+from retape.ir.types import COMPLEX
 
 from .emit import Emitted, emit
 from .fuse import Group, Plan, fuse
 from .tiny import emit_tiny, suits
-from .views import Buffer, View, apply_view, contiguous_view
+from .views import Buffer, View, apply_view, contiguous_view, sliced
 
 __all__ = ["HostStep", "KernelStep", "Lowered", "ProductStep", "lower"]
 
@@ -197,10 +199,42 @@ class _Lowering:
     def _call(self, node: Node) -> None:
         if node.op.name == "matmul" and self._product(node):
             return
+        if node.op.name in ("cat", "slice_scatter") and node.type.dtype.category != COMPLEX:
+            self._assemble(node)
+            return
         buffer = self.views[node].buffer
         buffer.kind = "host"
         operands = tuple(self.views[i] if isinstance(i, Node) else i for i in node.inputs)
         self.result.steps.append(HostStep(node, operands, buffer))
+
+    def _assemble(self, node: Node) -> None:
+        """Copy parts to their places in the result."""
+        whole = self.views[node]
+        if node.op.name == "slice_scatter":
+            x, value = node.inputs
+            index = node.attr("index")
+            self._copy(x, whole, node)
+            self._copy(value, sliced(whole, index, sliced_shape(whole.shape, index)), node)
+            return
+        axis, start = node.attr("axis"), 0
+        for part in node.parents():
+            extent = part.type.shape[axis]
+            index = (*(slice(0, e, 1) for e in whole.shape[:axis]), slice(start, start + extent, 1))
+            self._copy(part, sliced(whole, index, part.type.shape), node)
+            start += extent
+
+    def _copy(self, value: Operand, target: View, reader: Node) -> None:
+        """One kernel that writes a value, broadcast, to a view."""
+        dtype = target.buffer.dtype
+        if not isinstance(value, Node):
+            literal = Node(CATALOGUE["full"], (), ((), value, dtype), TensorType(dtype, ()), f"{reader.name}_value")
+            self._place(literal)
+            value = literal
+        shape = target.shape
+        copy = Node(CATALOGUE["clone"], (value,), (), TensorType(dtype, shape), f"{reader.name}_part", reader.origin)
+        self.views[copy] = target
+        space = () if all(extent == 1 for extent in shape) else shape
+        self._kernel(Group(0, space, [copy]), {copy}, set())
 
     def _product(self, node: Node) -> bool:
         """A matrix product through BLAS, where the element type and the rank allow it."""

@@ -116,7 +116,8 @@ class Program:
     def _cut(self, rows: list[list[int]], ints: list[int], keep: list[Any], cuts: list[Any]) \
             -> list[_Segment | HostStep]:
         words = np.array(ints, np.int64)
-        external = [(slot, self._external[b]) for slot, b in enumerate(self._slots) if b.kind not in ("arena", "status")]
+        external = [(slot, self._external[b]) for slot, b in enumerate(self._slots)
+                    if b.kind not in ("arena", "status")]
         plan: list[_Segment | HostStep] = []
         bounds = [row[1] for row in rows] + [len(self._slots)]
         for first, last, host in cuts:

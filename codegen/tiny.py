@@ -14,7 +14,8 @@ from retape.ir import Graph
 from retape.ir.graph import Node
 from retape.ir.types import COMPLEX
 
-from .emit import Emitted, element_text, literal_text, operand_dtype, rename
+from .emit import Emitted
+from .expressions import element_text, literal_text, operand_dtype, rename
 from .fuse import is_fusable
 from .indexed import is_indexed
 from .views import View

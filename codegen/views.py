@@ -10,7 +10,7 @@ from retape.ir import DType
 from retape.ir.graph import Node
 from retape.ir.shapes import Shape, row_major_strides
 
-__all__ = ["Buffer", "View", "apply_view", "contiguous_view", "reshaped_strides"]
+__all__ = ["Buffer", "View", "apply_view", "contiguous_view", "reshaped_strides", "sliced"]
 
 
 @dataclass(eq=False, slots=True)
@@ -107,13 +107,14 @@ def apply_view(node: Node, source: View) -> View | None:
         axes = node.attr("axis")
         moved = offset + sum((shape[a] - 1) * strides[a] for a in axes if shape[a])
         return View(buffer, target, tuple(-s if i in axes else s for i, s in enumerate(strides)), moved)
-    return _sliced(node, source)
+    return sliced(source, node.attr("index"), target)
 
 
-def _sliced(node: Node, source: View) -> View:
+def sliced(source: View, index: tuple[Any, ...], shape: Shape) -> View:
+    """The part of a view that a basic index selects; `shape` is the shape it leaves."""
     steps: list[int] = []
     offset, dim = source.offset, 0
-    for entry in node.attr("index"):
+    for entry in index:
         if entry is None:
             steps.append(0)
             continue
@@ -125,4 +126,4 @@ def _sliced(node: Node, source: View) -> View:
         else:
             offset += entry * stride
         dim += 1
-    return View(source.buffer, node.type.shape, (*steps, *source.strides[dim:]), offset)
+    return View(source.buffer, shape, (*steps, *source.strides[dim:]), offset)

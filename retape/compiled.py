@@ -13,6 +13,7 @@ from typing import Any, TypeVar, overload
 import numpy as np
 
 from retape.ir.errors import GuardExplosion, UnsupportedOp
+from retape.ir.types import default_float
 from retape.tracer.apply import located
 from retape.tracer.environment import Environment
 from retape.tracer.state import state
@@ -39,6 +40,10 @@ class CompiledFunction:
     """
 
     def __init__(self, function: Callable[..., Any], budget: int = BUDGET) -> None:
+        if isinstance(function, np.ufunc):
+            raise located(UnsupportedOp(f"`np.{function.__name__}` is a ufunc of NumPy, not a function of tensors",
+                                        ("why", "its own parameters (out, where, ...) can't be traced"),
+                                        fix=f"compile `lambda x: np.{function.__name__}(x)`"))
         update_wrapper(self, function)
         self.function = function
         self.budget = budget
@@ -178,7 +183,7 @@ class _Call:
         self.structures: list[Any] = []
         self.objects: list[tuple[str, Any]] = []
         self.tensors = False
-        parts: list[Any] = [state.grad_enabled]
+        parts: list[Any] = [state.grad_enabled, default_float()]
         arrays: list[int] = []
         for name, value in named:
             leaves, structure = ([value], "*") if isinstance(value, (Tensor, np.ndarray, float)) else flatten(value)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from retape.ir.types import default_float
 from retape.tracer.state import state
 from retape.tracer.tensor import Tensor, wrap
 from retape.tracer.tree import LEAF
@@ -32,7 +33,7 @@ def make_entry(known: Specialization, leaves: list[Any], tensors: bool) -> Calla
         return None
     scope: dict[str, Any] = {
         "MISS": MISS, "ndarray": np.ndarray, "Tensor": Tensor, "wrap": wrap, "state": state, "direct": direct,
-        "array": np.array, "holds": known.environment.holds,
+        "array": np.array, "holds": known.environment.holds, "default_float": default_float, "default": default_float(),
     }
     names = [f"a{i}" for i in range(len(leaves))]
     lines = [f"if len(args) != {len(leaves)}: return MISS", f"{', '.join(names)}{',' if names else ''} = args"]
@@ -45,7 +46,7 @@ def make_entry(known: Specialization, leaves: list[Any], tensors: bool) -> Calla
         if isinstance(leaf, (Tensor, np.ndarray)):
             lines += [f"if {name} is {other}: return MISS" for other in arrays]
             arrays.append(name)
-    lines.append(f"if state.grad_enabled is not {state.grad_enabled}: return MISS")
+    lines.append(f"if state.grad_enabled is not {state.grad_enabled} or default_float() is not default: return MISS")
     if known.environment.paths:
         lines.append("if not holds(): return MISS")
     operands = [_operand(names[s], leaves[s]) for s in known.sources]

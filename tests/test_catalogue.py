@@ -15,7 +15,7 @@ from retape.ir.ops import NotDifferentiable
 from retape.tracer.apply import apply
 
 OPS = all_ops()
-KINDS = {"gather", "scatter", "pointwise", "reduction", "view", "library", "source"}
+KINDS = {"embed", "gather", "scatter", "pointwise", "reduction", "view", "library", "source"}
 
 
 def ids(op: Op) -> str:

@@ -221,3 +221,25 @@ def test_any_basic_index(entries: list[Any]) -> None:
     ones = np.zeros_like(BASE)
     ones[index] = 1
     np.testing.assert_array_equal(g._data, ones)
+
+
+def test_compiled_code_checks_every_index_array() -> None:
+    """Several index arrays are one index into flattened dims: an overflow of one must not reach the next row."""
+    f = rt.compile(lambda x, i, j: x[i, j])
+    x = rt.from_numpy(BASE[0])
+    assert f(x, rt.tensor([0, 3]), rt.tensor([1, -1])).tolist() == [1.0, 19.0]
+    assert f(x, rt.tensor([2, -4]), rt.tensor([-5, 4])).tolist() == [10.0, 4.0]
+    for i, j in (([0, 0], [0, 5]), ([1, 1], [-6, 0]), ([4, 0], [0, 0]), ([-5, 0], [0, 0])):
+        with pytest.raises(IndexError, match="RT204"):
+            f(x, rt.tensor(i), rt.tensor(j))
+    assert f(x, rt.tensor([0, 3]), rt.tensor([1, -1])).tolist() == [1.0, 19.0]
+    assert f.traces == 1
+
+
+def test_integers_beside_index_arrays_select_as_in_torch() -> None:
+    x = rt.from_numpy(BASE)
+    i = rt.tensor([1, 2])
+    assert x[0, :, i].shape == (4, 2)  # NumPy would put the index first
+    np.testing.assert_array_equal(x[0, :, i]._data, BASE[0][:, [1, 2]])
+    np.testing.assert_array_equal(x[i, 1:3, 0]._data, BASE[[1, 2]][:, 1:3, 0])
+    np.testing.assert_array_equal(x[-1, 1:, i]._data, BASE[-1][1:][:, [1, 2]])

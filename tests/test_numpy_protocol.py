@@ -158,3 +158,12 @@ def test_out_arguments_are_refused() -> None:
         with pytest.raises(TypeError):
             call()
     assert not out.any()
+
+
+def test_names_that_mean_something_else_in_torch_are_refused() -> None:
+    x = rt.from_numpy(A)
+    for call in (lambda: np.repeat(x, 2), lambda: np.split(x, 2, 1), lambda: np.linalg.norm(x, 2),
+                 lambda: np.linalg.norm(x, 1), lambda: np.pad(x, 1)):
+        with pytest.raises(TypeError, match="RT301"):
+            call()
+    np.testing.assert_allclose(np.linalg.norm(x)._data, np.linalg.norm(A))

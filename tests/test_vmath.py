@@ -20,6 +20,9 @@ import scipy.special
 from numba import types
 
 from retape.codegen import vmath
+from retape.codegen.vmath import coefficients
+from retape.codegen.vmath.fit import remez
+from retape.codegen.vmath.fits import fits
 from retape.codegen.vmath.value import Value
 
 TYPES = {"f64": np.float64, "f32": np.float32}
@@ -314,6 +317,14 @@ def test_a_kernel_may_call_functions_twice_and_of_both_types() -> None:
 
 def test_fingerprint_is_a_hash() -> None:
     assert re.fullmatch(r"[0-9a-f]{64}", vmath.fingerprint())
+
+
+@pytest.mark.parametrize("name", ["EXP_F32", "SIN_F32", "TANH_F32", "CBRT_F32"])
+def test_coefficients_are_those_of_the_fit(name: str) -> None:
+    with mp.workdps(50):
+        found, worst = remez(*fits()[name][1])
+    assert worst < 2.0**-13
+    np.testing.assert_allclose(found, getattr(coefficients, name), rtol=1e-12)
 
 
 def test_operands_of_two_types_are_refused() -> None:

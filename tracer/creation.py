@@ -49,7 +49,7 @@ def tensor(data: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
         if state.tracer is not None:
             copied = array_operand(np.asarray(data)).clone()
             return _finished(copied if dtype is None else copied.to(dtype), requires_grad)
-        array = np.array(data, dtype=None if dtype is None else dtype_of(dtype).numpy)
+        array = np.array(data, dtype=dtype_of(data.dtype if dtype is None else dtype).numpy)
     else:
         array = np.array(data)
         if array.dtype.kind in "fc" and dtype is None:

@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 
 from retape.ir import CATALOGUE
-from retape.ir.errors import OutOfBounds, UnsupportedOp
+from retape.ir.errors import DtypeError, OutOfBounds, UnsupportedOp
 
 from .apply import apply, array_operand, located
 from .state import state
 from .tensor import Tensor, wrap
 
+FAR = 2**40  # no index
 SLICE, TAKE, RESHAPE = CATALOGUE["slice"], CATALOGUE["take"], CATALOGUE["reshape"]
 
 
@@ -34,6 +35,8 @@ def basic_index(index: Any, shape: tuple[int, ...]) -> tuple[Any, ...] | None:
     for entry in entries:
         if not (entry is None or entry is Ellipsis or isinstance(entry, slice) or _is_integer(entry)):
             return None
+    if sum(entry is Ellipsis for entry in entries) > 1:
+        raise _too_many_ellipses()
     named = sum(1 for entry in entries if entry is not None and entry is not Ellipsis)
     if named > len(shape):
         raise located(OutOfBounds(f"{named} indices for a tensor of rank {len(shape)}",
@@ -52,6 +55,11 @@ def basic_index(index: Any, shape: tuple[int, ...]) -> tuple[Any, ...] | None:
     return tuple(result)
 
 
+def _too_many_ellipses() -> OutOfBounds:
+    return located(OutOfBounds("an index can hold `...` once", ("why", "it stands for all dims not named"),
+                               fix="use `:` for single dims"))
+
+
 def _is_integer(entry: Any) -> bool:
     if isinstance(entry, (bool, np.bool_)):
         return False
@@ -64,6 +72,8 @@ def _bounded(entry: Any, extent: int, dim: int) -> Any:
     if isinstance(entry, slice):
         start, stop, step = entry.indices(extent)
         if step < 0:
+            if start < 0:  # begins before the first element
+                return slice(0, 0, 1)
             return slice(start, None if stop < 0 else stop, step)
         return slice(start, max(stop, start), step)
     position = operator.index(entry)
@@ -84,24 +94,43 @@ def mask_of(index: Any, x: Tensor) -> Tensor | None:
 
 
 def _advanced(x: Tensor, index: Any) -> Tensor:
-    entries = list(index) if isinstance(index, tuple) else [index]
-    arrays = [_as_index(entry) for entry in entries]
-    arrays = [part for entry in arrays for part in (_coordinates(entry) if _is_mask(entry) else [entry])]
-    positions = [i for i, entry in enumerate(arrays) if isinstance(entry, Tensor)]
-    leading = arrays[: positions[0]]
-    if positions != list(range(positions[0], positions[-1] + 1)) or any(
-        entry is None or entry is Ellipsis for entry in leading
-    ):
-        raise located(UnsupportedOp("this mixture of slices and index arrays isn't supported",
-                                    ("why", "index arrays must stand side by side, after plain slices"),
-                                    fix="index in two steps"))
-    after = tuple(arrays[positions[-1] + 1 :])
-    axis = len(leading)
-    if leading or after:
-        count = len(positions)
-        every = (slice(None),) * count
-        x = getitem(x, (*(e if not _is_integer(e) else slice(e, e + 1) for e in leading), *every, *after))
-    return _take(x, [arrays[i] for i in positions], axis)
+    """Index arrays side by side; integers are selected and slices taken first, as torch does."""
+    entries: list[Any] = []
+    for entry in index if isinstance(index, tuple) else (index,):
+        entry = _as_index(entry)
+        if not (entry is None or entry is Ellipsis or isinstance(entry, (Tensor, slice)) or _is_integer(entry)):
+            raise located(DtypeError(f"`{entry!r}` is no index",
+                                     ("why", "indices are integers, slices and arrays of them"),
+                                     fix="convert it to int64 first"))
+        if _is_mask(entry):
+            dim = sum(e is not None and e is not Ellipsis for e in entries)
+            entries += _coordinates(entry, x.shape[dim : dim + entry.ndim] if Ellipsis not in _basic(entries) else None)
+        else:
+            entries.append(entry)
+    basic = _basic(entries)
+    if basic.count(Ellipsis) > 1:
+        raise _too_many_ellipses()
+    if Ellipsis in basic:
+        at = basic.index(Ellipsis)
+        entries[at : at + 1] = [slice(None)] * (x.ndim - len(entries) + 1)
+    if any(entry is None for entry in entries):
+        raise _unsupported_mixture("None stands beside index arrays")
+    selected = getitem(x, tuple(slice(None) if isinstance(e, Tensor) and not _is_integer(e) else e for e in entries))
+    left = [entry for entry in entries if not _is_integer(entry)]
+    positions = [i for i, entry in enumerate(left) if isinstance(entry, Tensor)]
+    if positions != list(range(positions[0], positions[-1] + 1)):
+        raise _unsupported_mixture("a slice stands between index arrays")
+    return _take(selected, [left[i] for i in positions], positions[0])
+
+
+def _basic(entries: list[Any]) -> list[Any]:
+    """The entries with index arrays out of the way of comparisons."""
+    return [0 if isinstance(entry, Tensor) else entry for entry in entries]
+
+
+def _unsupported_mixture(why: str) -> UnsupportedOp:
+    return located(UnsupportedOp("this mixture of slices and index arrays isn't supported", ("why", why),
+                                 fix="index in two steps"))
 
 
 def _take(x: Tensor, indices: list[Tensor], axis: int) -> Tensor:
@@ -113,7 +142,9 @@ def _take(x: Tensor, indices: list[Tensor], axis: int) -> Tensor:
     for offset, index in enumerate(indices):
         extent = shape[axis + offset]
         _check_range(index, extent, axis + offset)
+        # an index out of range stays out of range in the flattened dims, where `take` finds it in compiled code
         wrapped = apply(CATALOGUE["where"], (index < 0, index + extent, index))
+        wrapped = apply(CATALOGUE["where"], ((wrapped < 0) | (wrapped >= extent), FAR, wrapped))
         flat = wrapped if offset == 0 else flat * extent + wrapped
     merged = (*shape[:axis], int(np.prod(shape[axis : axis + len(indices)])), *shape[axis + len(indices) :])
     return apply(TAKE, (apply(RESHAPE, (x,), (merged,)), flat), (axis,))
@@ -146,7 +177,11 @@ def _is_mask(entry: Any) -> bool:
     return isinstance(entry, Tensor) and entry._data.dtype.kind == "b"
 
 
-def _coordinates(mask: Tensor) -> list[Tensor]:
+def _coordinates(mask: Tensor, shape: tuple[int, ...] | None) -> list[Tensor]:
+    if shape is not None and mask.shape != shape:
+        raise located(OutOfBounds(f"a mask of shape {mask.shape} can't select from dims of shape {shape}",
+                                  ("why", "a mask has the shape of what it selects from"),
+                                  fix="make the mask from the tensor itself, as in `x > 0`"))
     if state.tracer is not None:
         raise located(UnsupportedOp("`x[mask]` has a shape that depends on values",
                                     ("why", "this version compiles only shapes that are known beforehand"),

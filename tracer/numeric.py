@@ -12,7 +12,7 @@ from typing import Any
 
 from retape.ir import dtype_of
 from retape.ir.ops.products import mismatch
-from retape.ir.shapes import canonical_axes
+from retape.ir.shapes import broadcast_shapes, canonical_axes
 
 from .apply import located
 from .creation import arange
@@ -241,8 +241,15 @@ def gather(input: Any, dim: int, index: Any) -> Tensor:
 
 @composed
 def take_along_dim(input: Any, indices: Any, dim: int) -> Tensor:
-    """`gather` with the arguments in NumPy's order."""
-    return gather(input, dim, indices)
+    """`gather` with the arguments in NumPy's order; the other dims broadcast."""
+    x, index = tensor_of(input), tensor_of(indices)
+    at = axis_of(dim, x)
+    if x.ndim != index.ndim:
+        return gather(x, at, index)  # which refuses
+    wide = broadcast_shapes("take_along_dim", [(*x.shape[:at], 1, *x.shape[at + 1 :]),
+                                               (*index.shape[:at], 1, *index.shape[at + 1 :])])
+    x = primitive("expand", x, shape=(*wide[:at], x.shape[at], *wide[at + 1 :]))
+    return gather(x, at, primitive("expand", index, shape=(*wide[:at], index.shape[at], *wide[at + 1 :])))
 
 
 @composed

@@ -16,6 +16,9 @@ _NAMES = {
     "swapaxes": "transpose", "clip": "clamp", "around": "round", "max": "amax", "min": "amin",
 }
 
+# what NumPy and torch call by one name and mean differently
+_DIFFERENT = {"pad", "repeat", "split", "select"}
+
 
 def _ufunc(self: Tensor, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
     name = _NAMES.get(ufunc.__name__, ufunc.__name__)
@@ -43,8 +46,10 @@ def _function(self: Tensor, func: Any, types: Any, args: tuple[Any, ...], kwargs
 
         return getattr(creation, name)(*args, **kwargs)
     found = function(name)
-    if found is None or name == "pad":
+    if found is None or name in _DIFFERENT or (name == "norm" and len(args) + len(kwargs) > 1):
         raise unknown(f"np.{func.__name__}")
+    if name == "cumsum" and len(args) < 2 and kwargs.get("axis") is None:
+        args, kwargs = (args[0].reshape(-1),), {}
     if name in ("unsqueeze", "flip") and "axis" in kwargs:
         args, kwargs = (*args, kwargs["axis"]), {}
     if name in ("var", "std") and "ddof" in kwargs:

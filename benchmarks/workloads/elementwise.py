@@ -2,57 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-Call = Callable[[], Any]
-SIZE = 1_000_000
+from benchmarks import support
+from benchmarks.support import Array, Call
 
 
-def inputs() -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+def inputs(size: int = 1_000_000) -> tuple[Array, Array]:
     rng = np.random.default_rng(0)
-    return rng.standard_normal(SIZE), rng.standard_normal(SIZE)
+    return rng.standard_normal(size), rng.standard_normal(size)
+
+
+def tiny() -> tuple[Array, Array]:
+    return inputs(1000)
+
+
+def objective(library: Any) -> Any:
+    return lambda x, w: (library.tanh(x * w + 1) * library.exp(-x * x)).sum()
 
 
 def retape(given: Any) -> Call:
     import retape as rt
 
-    x, w = given
-    call = rt.compile(rt.func.value_and_grad(lambda x, w: (rt.tanh(x * w + 1) * rt.exp(-x * x)).sum()))
-    return lambda: call(x, w)
+    return support.retape(objective(rt), given)
 
 
 def retape_eager(given: Any) -> Call:
     import retape as rt
 
-    x, w = given
-    call = rt.func.value_and_grad(lambda x, w: (rt.tanh(x * w + 1) * rt.exp(-x * x)).sum())
-    return lambda: call(x, w)
+    return support.retape_eager(objective(rt), given)
 
 
 def jax(given: Any) -> Call:
-    import jax as library
     import jax.numpy as jnp
 
-    library.config.update("jax_enable_x64", True)
-    x, w = map(jnp.array, given)
-    call = library.jit(library.value_and_grad(lambda x, w: (jnp.tanh(x * w + 1) * jnp.exp(-x * x)).sum()))
-    return lambda: library.block_until_ready(call(x, w))
+    return support.jax(objective(jnp), given)
 
 
 def torch(given: Any) -> Call:
     import torch as library
 
-    x, w = library.tensor(given[0], requires_grad=True), library.tensor(given[1])
-
-    def call() -> Any:
-        value = (library.tanh(x * w + 1) * library.exp(-x * x)).sum()
-        (gradient,) = library.autograd.grad(value, x)
-        return value.detach().numpy(), gradient.numpy()
-
-    return call
+    return support.torch(objective(library), given)
 
 
 def numpy(given: Any) -> Call:

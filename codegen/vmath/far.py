@@ -111,7 +111,7 @@ def fraction(p: Any) -> tuple[Scalar, Scalar, Scalar]:
 
 PI_HIGH, PI_LOW = 3.141592653589793, 1.2246467991473532e-16
 PI_HEAD = 3.1415925025939941
-"""The first 26 bits of pi, so that its product with 26 bits is exact."""
+"""pi to 23 bits, so that its product with 26 bits is exact."""
 
 
 def radians(high: Scalar, low: Scalar) -> tuple[Scalar, Scalar]:

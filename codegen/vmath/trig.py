@@ -29,6 +29,11 @@ def reduce(x: Scalar, n: Scalar, factor: float) -> tuple[Scalar, Scalar]:
     return r, (b - r) - rest
 
 
+def reduce_short(x: Scalar, n: Scalar, factor: float) -> Scalar:
+    """x - n pi factor for an f64 that was f32: up to LIMIT none comes closer to a multiple of pi/2 than 2^-28."""
+    return (x - n * (PI_PARTS[0] * factor)) - n * (PI_REST * factor)
+
+
 def nearest(x: Scalar, quarter: bool) -> tuple[Scalar, Scalar]:
     """(n, t): the multiple of pi to subtract from f64 x, and a float whose lowest bit is 1 where the sign changes.
 
@@ -46,7 +51,7 @@ def sin_or_cos(x: Scalar, quarter: bool) -> Scalar:
     wide = f64(x)
     n, t = nearest(wide, quarter)
     if is_f32(x):
-        r = (wide - n * PI_PARTS[0]) - n * PI_REST
+        r = reduce_short(wide, n, 1.0)
         z = r * r
         y = r + (r * z) * poly(z, c.SIN_F32)
     else:
@@ -78,10 +83,12 @@ def tan(x: Scalar) -> Scalar:
     a = fabs(x)
     wide = f64(a)
     t = wide * (2 * INVERSE_PI) + F64.magic
-    r, low = reduce(wide, t - F64.magic, 0.5)
-    odd, y = bits(t) & 1, tangent(r, low)
+    n = t - F64.magic
     if is_f32(x):
+        r = reduce_short(wide, n, 0.5)
         short = f32(r)
         odd, y = u32(bits(t)) & 1, tangent(short, f32(r - f64(short)))
+    else:
+        odd, y = bits(t) & 1, tangent(*reduce(wide, n, 0.5))
     y = select(odd > 0, -1.0 / y, y)
     return select(a > LIMIT, far("tan", x), from_bits(bits(y) ^ sign_of(x)))

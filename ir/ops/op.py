@@ -79,7 +79,7 @@ class Op:
 
     operands    names, in order; a single `*name` takes any number
     attributes  names with defaults; stored on nodes as a plain tuple in this order
-    kind        pointwise | reduction | view | gather | scatter | library | source
+    kind        pointwise | reduction | view | gather | scatter | embed | library | source
     infer       result type from operand types and attributes; raises the located errors of shape and dtype
     eager       the operation on ndarrays and literals, attributes following positionally
     vjp         one rule an operand, or why there is none

@@ -87,7 +87,7 @@ def _embed(x: Any, shape: Shape, index: Index) -> Any:
     return result
 
 
-register("embed", "x", "library", infer=lambda x, shape, index: _retyped(x, tuple(shape)), eager=_embed,
+register("embed", "x", "embed", infer=lambda x, shape, index: _retyped(x, tuple(shape)), eager=_embed,
          vjp=(lambda b, ct, index: b.slice(ct, index=index),), attributes={"shape": REQUIRED, "index": REQUIRED},
          domain=REAL, doc="Zeros of a shape, with `x` at a basic index: the transpose of `slice`.")
 

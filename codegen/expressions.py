@@ -1,0 +1,82 @@
+"""The text of scalar expressions: literals of an element type, one element of an operation, names for readers."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+
+from retape.ir import DType
+from retape.ir.graph import Node, Operand
+from retape.ir.types import BOOL, FLOAT, INTEGER
+
+from .fuse import kernel_text
+
+__all__ = ["IDENTITY", "element_text", "identity", "joined", "literal_text", "operand_dtype", "rename"]
+
+IDENTITY = {"radd": "0", "rmul": "1"}
+
+
+def rename(source: str, labels: dict[str, tuple[str, str]], pointers: dict[str, str]) -> str:
+    """Kernel text in the graph's names; `labels` gives for each variable its name there, and where it comes from."""
+    table = {**pointers, **{name: label for name, (label, _) in labels.items()}}
+    lines: list[str] = []
+    last = ""
+    for line in source.splitlines():
+        found = re.match(r"( *)(v\d+) = ", line)
+        if found:
+            note = labels[found[2]][1]
+            if note and note != last:
+                lines.append(f"{found[1]}# {note}")
+                last = note
+        lines.append(re.sub(r"\b[vp]\d+\b", lambda m: table.get(m[0], m[0]), line))
+    return "\n".join(lines) + "\n"
+
+
+def operand_dtype(node: Node) -> DType:
+    """The element type in which a node's literals are written."""
+    operands: Sequence[Operand] = node.inputs[1:] if node.op.name == "where" else node.inputs
+    for operand in operands:
+        if isinstance(operand, Node):
+            return operand.type.dtype
+    return node.type.dtype
+
+
+def element_text(node: Node, operands: list[str]) -> str:
+    """The scalar expression that computes one element of a node from those of its operands."""
+    text = kernel_text(node)
+    assert text is not None
+    dtype = operand_dtype(node)
+    names = dict(zip(node.op.operands, operands, strict=True))
+    short = node.type.dtype.short
+    text = text.format(**names, t=short, zero=literal_text(0, dtype), one=literal_text(1, dtype))
+    # arithmetic on small integers is done in 64 bits: bring it back, so that it wraps as NumPy's does
+    return f"to_{short}({text})" if short in ("i8", "i16", "i32", "u8") and node.op.name != "cast" else text
+
+
+def literal_text(value: object, dtype: DType) -> str:
+    """A Python number as a constant of an element type."""
+    if dtype.category == BOOL:
+        return str(bool(value))
+    if dtype.category == INTEGER:
+        text = repr(int(value))  # type: ignore[call-overload]
+        return text if dtype.short == "i64" else f"to_{dtype.short}({text})"
+    number = float(value)  # type: ignore[arg-type]
+    text = repr(number) if math.isfinite(number) else {math.inf: "inf", -math.inf: "-inf"}.get(number, "nan")
+    return text if dtype.short == "f64" else f"to_{dtype.short}({text})"
+
+
+def identity(combine: str, dtype: DType) -> str:
+    if combine in IDENTITY:
+        return literal_text(int(IDENTITY[combine]), dtype)
+    sign = -1 if combine == "rmax" else 1
+    if dtype.category == FLOAT:
+        return literal_text(sign * math.inf, dtype)
+    bits = dtype.itemsize * 8
+    if dtype.short.startswith("u"):
+        return literal_text(0 if sign < 0 else 2**bits - 1, dtype)
+    return literal_text(-(2 ** (bits - 1)) if sign < 0 else 2 ** (bits - 1) - 1, dtype)
+
+
+def joined(combine: str, a: str, b: str) -> str:
+    return {"radd": f"{a} + {b}", "rmul": f"{a} * {b}"}[combine]
