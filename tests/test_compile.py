@@ -1309,3 +1309,118 @@ def test_results_of_large_programs() -> None:
         same(f(x), g(x), 1e-10)
         same(rt.autograd.grad(f(x).sum(), x)[0], wanted, 1e-10)
     assert f.traces == 1
+
+
+# ---- the ways in: whatever the last call was like, the next one is answered for its own arguments
+
+
+def test_any_order_of_signatures() -> None:
+    """Calls that differ in kind, type, layout, aliasing, scalars, grad mode and surroundings, in random order."""
+    gain = 1.0
+
+    def g(x: Any, y: Any, k: Any = 2.0) -> Any:
+        return {"a": x * k + y * gain, "b": [y - x]}
+
+    f = rt.compile(budget=100)(g)
+    rng = np.random.default_rng(0)
+    base = rng.uniform(-1, 1, (6, 6))
+
+    def array() -> Any:
+        return [base[:3, :3].copy(), base[::2, ::2], base.T[:3, 1:4], np.asfortranarray(base[:3, :3]), base[2::-1, :3],
+                base[:3, :3].astype(np.float32), np.arange(9).reshape(3, 3), base[:1, :3].copy(), np.float64(0.5),
+                np.broadcast_to(base[0, :3], (3, 3)), base[:3, :3].copy().view(np.recarray)][rng.integers(11)]
+
+    def operand(kind: int) -> Any:
+        data = array()
+        if kind == 0 or isinstance(data, np.generic):
+            return data
+        return rt.from_numpy(np.asarray(data), requires_grad=kind == 2 and data.dtype.kind == "f")
+
+    def plain(value: Any) -> Any:
+        return rt.from_numpy(np.asarray(value)) if isinstance(value, np.ndarray) else value
+
+    for number in range(400):
+        kinds = rng.integers(0, 3, 2)
+        x, y = operand(kinds[0]), operand(kinds[1])
+        if rng.integers(5) == 0:
+            y = x
+        k = [2.0, -0.5, 2, 3, True, None, np.float64(1.5)][rng.integers(7)]
+        if rng.integers(20) == 0:
+            gain = float(rng.integers(1, 4))
+        if k is None:
+            args, kwargs = (x, y), {}
+        elif rng.integers(3) == 0:
+            args, kwargs = (x,), {"y": y, "k": k}
+        else:
+            args, kwargs = (x, y, k), {}
+        with rt.set_grad_enabled(bool(rng.integers(4))):
+            found = f(*args, **kwargs)
+            wanted = g(*map(plain, args), **{key: plain(v) for key, v in kwargs.items()})
+        tensors = any(isinstance(a, rt.Tensor) for a in (x, y))
+        for a, b in ((found["a"], wanted["a"]), (found["b"][0], wanted["b"][0])):
+            what = f"call {number}: {type(x)}, {type(y)}, {k!r}"
+            if isinstance(b, rt.Tensor):
+                assert isinstance(a, rt.Tensor) == tensors, what
+                assert not tensors or a.requires_grad == b.requires_grad, what
+                a, b = (a._data if tensors else a), b._data
+            assert np.asarray(a).dtype == np.asarray(b).dtype, what
+            np.testing.assert_allclose(a, b, 1e-6 if np.asarray(b).dtype == np.float32 else 1e-12, err_msg=what)
+
+
+def test_a_short_way_in_still_notices_everything() -> None:
+    """A function without guards, called often enough to be entered directly."""
+    shift = rt.tensor([1.0, 1.0, 1.0])
+
+    def g(x: Any) -> Any:
+        return x + shift
+
+    f = rt.compile(g)
+    x = rt.tensor([1.0, 2.0, 3.0])
+    for _ in range(4):
+        assert f(x).tolist() == g(x).tolist()
+    with rt.no_grad():
+        shift += 1
+    assert f(x).tolist() == [3.0, 4.0, 5.0]
+    shift.requires_grad_()
+    assert f(x).requires_grad and f(x).grad_fn is not None
+    shift.requires_grad_(False)
+    x.requires_grad_()
+    assert f(x).requires_grad
+    f(x).sum().backward()
+    assert x.grad.tolist() == [1.0, 1.0, 1.0]
+    x.requires_grad_(False)
+    assert not f(x).requires_grad
+    x.data = rt.tensor([1.0, 2.0, 3.0, 4.0, 5.0, 6.0]).view(2, 3)
+    assert f(x).shape == (2, 3)
+    x.data = rt.ones(3, dtype=rt.float64)
+    assert f(x).dtype is rt.float64
+    shift = rt.tensor([5.0])
+    assert f(x).tolist() == [6.0, 6.0, 6.0]
+    read_only = np.ones(3)
+    read_only.flags.writeable = False
+    for _ in range(3):
+        np.testing.assert_array_equal(f(read_only), np.full(3, 6.0))
+    outer = rt.compile(lambda t: f(t) * 2)
+    for _ in range(3):
+        assert outer(x).tolist() == [12.0, 12.0, 12.0]
+
+
+def test_results_outlive_the_call_and_its_inputs() -> None:
+    f = rt.compile(lambda x: (x * 2, x.T * 3, (x * 5)[1:]))
+    results = [f(np.full((2, 2), float(i))) for i in range(6)]
+    for i, (a, b, c) in enumerate(results):
+        np.testing.assert_array_equal(a, np.full((2, 2), 2.0 * i))
+        np.testing.assert_array_equal(b, np.full((2, 2), 3.0 * i))
+        np.testing.assert_array_equal(c, np.full((1, 2), 5.0 * i))
+
+
+def test_a_tracing_call_and_a_compiled_call_return_the_same_kinds() -> None:
+    def g(x: Any) -> Any:
+        return x.sum(), x.argmax(), x > 0, x * 2, x.shape[0], x.dtype, (x.sum(),)
+
+    f = rt.compile(g)
+    for argument in (np.arange(3.0), rt.arange(3.0), np.arange(3.0, dtype=np.float32)):
+        first, *others = [f(argument) for _ in range(3)]
+        for other in others:
+            assert [type(part) for part in other] == [type(part) for part in first]
+            assert str(other) == str(first)

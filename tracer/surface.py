@@ -33,7 +33,8 @@ UNARY = {"__neg__": "neg", "__abs__": "abs", "__invert__": "logical_not"}
 ALIASES = {
     "negative": "neg", "absolute": "abs", "multiply": "mul", "subtract": "sub", "divide": "div", "true_divide": "div",
     "greater": "gt", "greater_equal": "ge", "less": "lt", "less_equal": "le", "not_equal": "ne", "concat": "cat",
-    "concatenate": "cat", "swapaxes": "transpose",
+    "concatenate": "cat", "swapaxes": "transpose", "arcsin": "asin", "arccos": "acos", "arctan": "atan",
+    "arctan2": "atan2", "arcsinh": "asinh", "arccosh": "acosh", "arctanh": "atanh",
 }
 CASTS = {"float": "float32", "double": "float64", "int": "int32", "long": "int64", "bool": "bool"}
 

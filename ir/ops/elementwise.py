@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,7 @@ from ..types import BOOL, FLOAT, DType, TensorType, b1
 from .op import REQUIRED, NotDifferentiable, Op, OperandType, fail_dtype, register
 
 REAL = (-3.0, 3.0)
+LN2, LN10 = math.log(2.0), math.log(10.0)
 STEP = NotDifferentiable("it is piecewise constant: its derivative is zero wherever it exists")
 TRUTH = NotDifferentiable("its result is a truth value")
 
@@ -60,6 +62,12 @@ def _erf(x: Any) -> Any:
     from scipy.special import erf
 
     return erf(x)
+
+
+def _erfc(x: Any) -> Any:
+    from scipy.special import erfc
+
+    return erfc(x)
 
 
 def _sign(x: Any) -> Any:
@@ -146,6 +154,35 @@ _function("sigmoid", _sigmoid, lambda b, ct, out: b.mul(ct, b.mul(out, b.sub(1.0
           doc="Logistic function 1 / (1 + exp(-x)).")
 _function("erf", _erf, lambda b, ct, x: b.mul(ct, b.mul(b.exp(b.neg(b.mul(x, x))), 2.0 / np.pi**0.5)), form="erf(x)",
           cost=20.0, doc="Error function.")
+_function("exp2", np.exp2, lambda b, ct, out: b.mul(ct, b.mul(out, LN2)), form="2**x", doc="2 to the power x.")
+_function("log2", np.log2, lambda b, ct, x: b.div(ct, b.mul(x, LN2)), form="log(x)/log(2)", domain=(0.2, 4.0),
+          doc="Logarithm to the base 2.")
+_function("log10", np.log10, lambda b, ct, x: b.div(ct, b.mul(x, LN10)), form="log(x)/log(10)", domain=(0.2, 4.0),
+          doc="Logarithm to the base 10.")
+_function("tan", np.tan, lambda b, ct, out: b.mul(ct, b.add(b.mul(out, out), 1.0)), form="tan(x)", domain=(-1.2, 1.2),
+          doc="Tangent of an angle in radians.")
+_function("asin", np.arcsin, lambda b, ct, x: b.div(ct, b.sqrt(b.sub(1.0, b.mul(x, x)))), form="asin(x)",
+          domain=(-0.8, 0.8), doc="Angle in radians whose sine is x.")
+_function("acos", np.arccos, lambda b, ct, x: b.neg(b.div(ct, b.sqrt(b.sub(1.0, b.mul(x, x))))), form="acos(x)",
+          domain=(-0.8, 0.8), doc="Angle in radians whose cosine is x.")
+_function("atan", np.arctan, lambda b, ct, x: b.div(ct, b.add(b.mul(x, x), 1.0)), form="atan(x)",
+          doc="Angle in radians whose tangent is x.")
+_pointwise("atan2", "x y", np.arctan2,
+           lambda b, ct, x, y: b.mul(ct, b.div(y, b.add(b.mul(x, x), b.mul(y, y)))),
+           lambda b, ct, x, y: b.neg(b.mul(ct, b.div(x, b.add(b.mul(x, x), b.mul(y, y))))),
+           kernel="vm_atan2_{t}({x}, {y})", form="atan2(x, y)", lowest=FLOAT, promotion="float", cost=15.0, ulp=4.0,
+           domain=(REAL, (0.3, 3.0)),
+           doc="Angle in radians of the point (y, x) from the y axis: atan(x / y) by quadrant.")
+_function("sinh", np.sinh, lambda b, ct, x: b.mul(ct, b.cosh(x)), form="sinh(x)", doc="Hyperbolic sine.")
+_function("cosh", np.cosh, lambda b, ct, x: b.mul(ct, b.sinh(x)), form="cosh(x)", doc="Hyperbolic cosine.")
+_function("asinh", np.arcsinh, lambda b, ct, x: b.div(ct, b.sqrt(b.add(b.mul(x, x), 1.0))), form="asinh(x)",
+          doc="Inverse of the hyperbolic sine.")
+_function("acosh", np.arccosh, lambda b, ct, x: b.div(ct, b.sqrt(b.sub(b.mul(x, x), 1.0))), form="acosh(x)",
+          domain=(1.3, 4.0), doc="Inverse of the hyperbolic cosine.")
+_function("atanh", np.arctanh, lambda b, ct, x: b.div(ct, b.sub(1.0, b.mul(x, x))), form="atanh(x)",
+          domain=(-0.8, 0.8), doc="Inverse of the hyperbolic tangent.")
+_function("erfc", _erfc, lambda b, ct, x: b.neg(b.mul(ct, b.mul(b.exp(b.neg(b.mul(x, x))), 2.0 / np.pi**0.5))),
+          form="erfc(x)", cost=20.0, doc="1 - erf(x), accurate for large x.")
 _pointwise("relu", "x", lambda x: np.maximum(x, 0), lambda b, ct, x: b.where(b.gt(x, 0), ct, 0),
            kernel="rmax({x}, {zero})", form="Max(x, 0)", doc="max(x, 0); the derivative at 0 is 0.", lowest=1)
 _pointwise("sign", "x", _sign, STEP, lowest=1, form="sign(x)", doc="-1, 0 or 1.",
