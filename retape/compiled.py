@@ -6,22 +6,19 @@ import inspect
 import keyword
 import re
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import update_wrapper
 from typing import Any, TypeVar, overload
 
 import numpy as np
 
-from retape.ir.errors import GuardExplosion, UnsupportedOp
-from retape.ir.types import default_float
+from retape.ir.errors import GuardExplosion, KernelFailed, UnsupportedOp
 from retape.tracer.apply import located
 from retape.tracer.environment import Environment
 from retape.tracer.state import state
-from retape.tracer.tensor import Tensor
 from retape.tracer.trace import trace
-from retape.tracer.transforms import to_numpy
-from retape.tracer.tree import flatten, unflatten
 
+from .call import Call
 from .entry import MISS, make_entry
 from .specialization import Specialization
 
@@ -39,7 +36,9 @@ class CompiledFunction:
     turn, up to `budget` of them for one signature, after which the function runs eagerly (with one warning).
     """
 
-    def __init__(self, function: Callable[..., Any], budget: int = BUDGET) -> None:
+    def __init__(self, function: Callable[..., Any], budget: int = BUDGET, fallback: str = "eager") -> None:
+        if fallback not in ("eager", "error"):
+            raise ValueError(f"fallback is 'eager' or 'error', not {fallback!r}")
         if isinstance(function, np.ufunc):
             raise located(UnsupportedOp(f"`np.{function.__name__}` is a ufunc of NumPy, not a function of tensors",
                                         ("why", "its own parameters (out, where, ...) can't be traced"),
@@ -47,10 +46,11 @@ class CompiledFunction:
         update_wrapper(self, function)
         self.function = function
         self.budget = budget
+        self.fallback = fallback
         self.traces = 0
         self._entry: Callable[[tuple[Any, ...]], Any] | None = None
         self._known: dict[Any, list[Specialization]] = {}
-        self._exhausted: set[Any] = set()
+        self._eager_keys: set[Any] = set()  # signatures that run eagerly for good
         # the graph's name has to be one that Python accepts: `lambda_` for a lambda
         self.__qualname__ = getattr(function, "__qualname__", type(function).__name__)
         name = re.sub(r"\W", "", getattr(function, "__name__", type(function).__name__)) or "function"
@@ -67,7 +67,7 @@ class CompiledFunction:
         bound = instance.__dict__.setdefault("_compiled_methods", {}) if hasattr(instance, "__dict__") else {}
         name = self.function.__name__
         if name not in bound:
-            bound[name] = CompiledFunction(self.function.__get__(instance, owner), self.budget)
+            bound[name] = CompiledFunction(self.function.__get__(instance, owner), self.budget, self.fallback)
         return bound[name]
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -78,26 +78,39 @@ class CompiledFunction:
             if result is not MISS:
                 return result
         call = self._call(args, kwargs)
-        for known in self._known.get(call.key, ()):
+        if call.key in self._eager_keys:
+            return self._eager(call)
+        try:
+            known, found = self._find(call)
+        except KernelFailed as error:
+            return self._without_kernel(call, error)
+        if known is None or found is None:
+            return self._trace(call)
+        if self._simple and call.flat:
+            self._entry = make_entry(known, call.leaves, call.tensors)
+        return call.finish(known, found)
+
+    def _find(self, call: Call) -> tuple[Specialization | None, list[Any] | None]:
+        """The trace that holds for a call, and its results; the one that held last is tried first."""
+        group = self._known.get(call.key, [])
+        for position, known in enumerate(group):
             found = known.run(call.leaves)
             if found is not None:
-                if self._simple and call.flat:
-                    self._entry = make_entry(known, call.leaves, call.tensors)
-                return call.finish(known, found)
-        if call.key in self._exhausted:
-            return self._eager(call)
-        return self._trace(call)
+                if position:
+                    group.insert(0, group.pop(position))
+                return known, found
+        return None, None
 
     # ---- looking into it
 
     def specialize(self, *args: Any, **kwargs: Any) -> Specialization:
         """Trace the function for these arguments (unless that has been done) and give the trace to look at."""
         call = self._call(args, kwargs)
-        for known in self._known.get(call.key, ()):
-            if known.run(call.leaves) is not None:
-                return known
-        self._trace(call)
-        return self._known[call.key][-1]
+        known, _ = self._find(call)
+        if known is None:
+            self._trace(call)
+            known = self._known[call.key][-1]
+        return known
 
     def leaves_of(self, *args: Any, **kwargs: Any) -> list[Any]:
         """The arguments flattened, as `Specialization.inputs_of` takes them."""
@@ -120,22 +133,22 @@ class CompiledFunction:
 
     # ---- calling
 
-    def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Call:
+    def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
         if self._simple and not kwargs and len(args) == len(self._positional):
             named = list(zip(self._positional, args, strict=True))
-            return _Call(named, lambda values: (tuple(values), {}))
+            return Call(named, lambda values: (tuple(values), {}))
         bound = self._signature.bind(*args, **kwargs)
         bound.apply_defaults()
         named = [*((f"arg{i}" if i >= len(self._positional) else self._positional[i], v)
                    for i, v in enumerate(bound.args)), *bound.kwargs.items()]
         count, keys = len(bound.args), list(bound.kwargs)
-        return _Call(named, lambda values: (tuple(values[:count]), dict(zip(keys, values[count:], strict=True))))
+        return Call(named, lambda values: (tuple(values[:count]), dict(zip(keys, values[count:], strict=True))))
 
-    def _trace(self, call: _Call) -> Any:
+    def _trace(self, call: Call) -> Any:
         group = self._known.setdefault(call.key, [])
         group[:] = [known for known in group if known.environment.holds()]
         if len(group) >= self.budget:
-            self._exhausted.add(call.key)
+            self._eager_keys.add(call.key)
             last = group[-1].graph.guards
             warnings.warn(
                 f"RT401 GuardExplosion: `{self.__qualname__}` reached its budget of {self.budget} traces for "
@@ -148,8 +161,17 @@ class CompiledFunction:
         recorded = trace(self.function, self._name, call.named_leaves, call.rebuild, environment)
         self._refuse_effects(environment)
         self.traces += 1
-        group.append(Specialization(recorded, environment, call.leaves, self.function))
+        group.append(Specialization(recorded, environment, call.leaves))
         return call.numpy_out(recorded.result)
+
+    def _without_kernel(self, call: Call, error: KernelFailed) -> Any:
+        """Go on eagerly, with a warning, where generated code was refused; or raise, if that was asked for."""
+        if self.fallback == "error":
+            raise error
+        self._eager_keys.add(call.key)
+        warnings.warn(f"RT503 KernelFailed: `{self.__qualname__}` runs eagerly for these arguments\n{error}\n"
+                      "  strict : `rt.compile(fallback=\"error\")` raises instead", RuntimeWarning, stacklevel=3)
+        return self._eager(call)
 
     def _refuse_effects(self, environment: Environment) -> None:
         """Raises where the traced call changed something that Python code keeps outside it."""
@@ -160,108 +182,24 @@ class CompiledFunction:
                 ("why", "compiled calls don't run the function's Python code, so the change would happen only once"),
                 fix="return the new value and assign it outside"))
 
-    def _eager(self, call: _Call) -> Any:
-        args, kwargs = call.rebuild([_eager_leaf(leaf) for leaf in call.leaves])
+    def _eager(self, call: Call) -> Any:
+        args, kwargs = call.eager_arguments()
         return call.numpy_out(self.function(*args, **kwargs))
 
 
-def _eager_leaf(leaf: Any) -> Any:
-    from retape.tracer.creation import from_numpy
-
-    return from_numpy(leaf) if isinstance(leaf, np.ndarray) else leaf
-
-
-class _Call:
-    """One call's arguments, flattened, and the key under which traces for such arguments are kept."""
-
-    __slots__ = ("key", "leaves", "names", "objects", "structures", "tensors", "values")
-
-    def __init__(self, named: list[tuple[str, Any]], values: Callable[[list[Any]], Any]) -> None:
-        self.values = values
-        self.leaves: list[Any] = []
-        self.names: list[str] = []
-        self.structures: list[Any] = []
-        self.objects: list[tuple[str, Any]] = []
-        self.tensors = False
-        parts: list[Any] = [state.grad_enabled, default_float()]
-        arrays: list[int] = []
-        for name, value in named:
-            leaves, structure = ([value], "*") if isinstance(value, (Tensor, np.ndarray, float)) else flatten(value)
-            self.structures.append((structure, len(leaves)))
-            parts.append(structure)
-            for number, leaf in enumerate(leaves):
-                self.names.append(name if structure == "*" else f"{name}_{number}")
-                parts.append(self._describe(name, leaf, arrays))
-        if len(set(arrays)) != len(arrays):  # one array given twice is another signature
-            parts.append(tuple(arrays.index(a) for a in arrays))
-        self.key = tuple(parts)
-
-    def _describe(self, name: str, leaf: Any, arrays: list[int]) -> Any:
-        """What of a leaf decides which trace fits."""
-        if isinstance(leaf, np.generic):
-            leaf = leaf.item()
-        elif isinstance(leaf, np.ndarray) and type(leaf) is not np.ndarray:
-            leaf = np.asarray(leaf)
-        self.leaves.append(leaf)
-        if isinstance(leaf, Tensor):
-            self.tensors = True
-            data = leaf._data
-            arrays.append(id(leaf))
-            return data.dtype, data.shape, None if data.flags.c_contiguous else data.strides, leaf._requires_grad
-        if isinstance(leaf, np.ndarray):
-            arrays.append(id(leaf))
-            if not leaf.flags.aligned:
-                raise located(UnsupportedOp(f"`{name}` is an unaligned array",
-                                            ("why", "compiled code reads whole words"), fix="pass a copy"))
-            return leaf.dtype, leaf.shape, None if leaf.flags.c_contiguous else leaf.strides
-        if isinstance(leaf, float):
-            return float
-        if leaf is None or isinstance(leaf, (bool, int, str, bytes, complex)):
-            return type(leaf), leaf
-        self.objects.append((name, leaf))
-        return type(leaf), id(leaf)
-
-    @property
-    def named_leaves(self) -> Sequence[tuple[str, Any]]:
-        return list(zip(self.names, self.leaves, strict=True))
-
-    @property
-    def flat(self) -> bool:
-        """Whether every argument is a leaf itself."""
-        return all(structure == "*" for structure, _ in self.structures)
-
-    def rebuild(self, leaves: list[Any]) -> Any:
-        """(args, kwargs) from what stands for the leaves."""
-        values, position = [], 0
-        for structure, count in self.structures:
-            values.append(unflatten(structure, leaves[position : position + count]))
-            position += count
-        return self.values(values)
-
-    def finish(self, known: Specialization, outputs: list[Any]) -> Any:
-        return known.rebuild(outputs if self.tensors else [to_numpy(leaf) for leaf in outputs])
-
-    def numpy_out(self, result: Any) -> Any:
-        """NumPy in, NumPy out."""
-        if self.tensors:
-            return result
-        leaves, structure = flatten(result)
-        return unflatten(structure, [to_numpy(leaf) for leaf in leaves])
-
-
 @overload
-def compile(function: Callable[..., Any]) -> CompiledFunction: ...
+def compile(function: Callable[..., Any], *, budget: int = ..., fallback: str = ...) -> CompiledFunction: ...
 @overload
-def compile(*, budget: int = BUDGET) -> Callable[[Callable[..., Any]], CompiledFunction]: ...
-def compile(function: Any = None, *, budget: int = BUDGET) -> Any:
+def compile(*, budget: int = ..., fallback: str = ...) -> Callable[[Callable[..., Any]], CompiledFunction]: ...
+def compile(function: Any = None, *, budget: int = BUDGET, fallback: str = "eager") -> Any:
     """Compile a function, as `@rt.compile`, `@rt.compile(budget=...)` or `rt.compile(f)`.
 
     Arguments may be tensors, arrays, numbers and nested tuples, lists and dicts of them. Where no argument is a tensor,
     results are ndarrays and NumPy numbers. Floats are inputs of the compiled code; ints, strings, bools and None are
-    part of the signature. Raises `UnsupportedOp` where the function does something that can't be compiled.
+    part of the signature. Raises `UnsupportedOp` where the function does something that can't be compiled. Where
+    generated code itself can't be built, which would be a bug of retape, the function runs eagerly with a warning, or
+    raises `KernelFailed` under `fallback="error"`.
     """
     if function is None:
-        return lambda f: CompiledFunction(f, budget)
-    return CompiledFunction(function, budget)
-
-
+        return lambda f: CompiledFunction(f, budget, fallback)
+    return CompiledFunction(function, budget, fallback)

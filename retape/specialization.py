@@ -31,16 +31,13 @@ class Specialization:
     code of both.
     """
 
-    def __init__(
-        self, recorded: Recorded, environment: Environment, leaves: list[Any], function: Callable[..., Any]
-    ) -> None:
-        self.function = function
+    def __init__(self, recorded: Recorded, environment: Environment, leaves: list[Any]) -> None:
         self.graph: Graph = recorded.graph
         self.environment = environment
         self._code = DifferentiableGraph(recorded.graph)
         self.sources = recorded.inputs
         self.captures = [(s, type_of(_array(s)), _array(s).strides, _requires(s))
-                          for s in recorded.inputs if not isinstance(s, int)]
+                         for s in recorded.inputs if not isinstance(s, int)]
         self._marked = tuple(i for i, operand in enumerate(self._operands(leaves)) if _requires(operand))
         self.structure = flatten(recorded.result)[1]
         self.plan: list[tuple[str, Any]] = []

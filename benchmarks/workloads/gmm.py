@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import support
-from benchmarks.support import ROOT, SEED, SHARED, Array, Call, along, assert_close, expected
+from benchmarks.support import ROOT, SEED, Array, Call, along, assert_close, expected
 
 NAME = "1k_gmm_d10_K25.txt"
 

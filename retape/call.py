@@ -1,0 +1,107 @@
+"""One call's arguments: flattened into leaves, described by a key, and put together again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from retape.ir.errors import UnsupportedOp
+from retape.ir.types import default_float
+from retape.tracer.apply import located
+from retape.tracer.creation import from_numpy
+from retape.tracer.state import state
+from retape.tracer.tensor import Tensor
+from retape.tracer.transforms import to_numpy
+from retape.tracer.tree import LEAF, flatten, unflatten
+
+if TYPE_CHECKING:
+    from .specialization import Specialization
+
+__all__ = ["Call"]
+
+
+class Call:
+    """Arguments as leaves; `key` is what decides which traces fit them.
+
+    `named` are the arguments with their names; `values` makes (args, kwargs) of their values in that order.
+    """
+
+    __slots__ = ("key", "leaves", "names", "objects", "structures", "tensors", "values")
+
+    def __init__(self, named: list[tuple[str, Any]], values: Callable[[list[Any]], Any]) -> None:
+        self.values = values
+        self.leaves: list[Any] = []
+        self.names: list[str] = []
+        self.structures: list[Any] = []
+        self.objects: list[tuple[str, Any]] = []
+        self.tensors = False
+        parts: list[Any] = [state.grad_enabled, default_float()]
+        arrays: list[int] = []
+        for name, value in named:
+            leaves, structure = ([value], LEAF) if isinstance(value, (Tensor, np.ndarray, float)) else flatten(value)
+            self.structures.append((structure, len(leaves)))
+            parts.append(structure)
+            for number, leaf in enumerate(leaves):
+                self.names.append(name if structure == LEAF else f"{name}_{number}")
+                parts.append(self._describe(name, leaf, arrays))
+        if len(set(arrays)) != len(arrays):  # one array given twice is another signature
+            parts.append(tuple(arrays.index(a) for a in arrays))
+        self.key = tuple(parts)
+
+    def _describe(self, name: str, leaf: Any, arrays: list[int]) -> Any:
+        """What of a leaf decides which trace fits."""
+        if isinstance(leaf, np.generic):
+            leaf = leaf.item()
+        elif isinstance(leaf, np.ndarray) and type(leaf) is not np.ndarray:
+            leaf = np.asarray(leaf)
+        self.leaves.append(leaf)
+        if isinstance(leaf, Tensor):
+            self.tensors = True
+            data = leaf._data
+            arrays.append(id(leaf))
+            return data.dtype, data.shape, None if data.flags.c_contiguous else data.strides, leaf._requires_grad
+        if isinstance(leaf, np.ndarray):
+            arrays.append(id(leaf))
+            if not leaf.flags.aligned:
+                raise located(UnsupportedOp(f"`{name}` is an unaligned array",
+                                            ("why", "compiled code reads whole words"), fix="pass a copy"))
+            return leaf.dtype, leaf.shape, None if leaf.flags.c_contiguous else leaf.strides
+        if isinstance(leaf, float):
+            return float
+        if leaf is None or isinstance(leaf, (bool, int, str, bytes, complex)):
+            return type(leaf), leaf
+        self.objects.append((name, leaf))
+        return type(leaf), id(leaf)
+
+    @property
+    def named_leaves(self) -> Sequence[tuple[str, Any]]:
+        return list(zip(self.names, self.leaves, strict=True))
+
+    @property
+    def flat(self) -> bool:
+        """Whether every argument is a leaf itself."""
+        return all(structure == LEAF for structure, _ in self.structures)
+
+    def rebuild(self, leaves: list[Any]) -> Any:
+        """(args, kwargs) from what stands for the leaves."""
+        values, position = [], 0
+        for structure, count in self.structures:
+            values.append(unflatten(structure, leaves[position : position + count]))
+            position += count
+        return self.values(values)
+
+    def finish(self, known: Specialization, outputs: list[Any]) -> Any:
+        return known.rebuild(outputs if self.tensors else [to_numpy(leaf) for leaf in outputs])
+
+    def numpy_out(self, result: Any) -> Any:
+        """NumPy in, NumPy out."""
+        if self.tensors:
+            return result
+        leaves, structure = flatten(result)
+        return unflatten(structure, [to_numpy(leaf) for leaf in leaves])
+
+    def eager_arguments(self) -> Any:
+        """(args, kwargs) for a call of the function itself: arrays as tensors over their memory."""
+        return self.rebuild([from_numpy(leaf) if isinstance(leaf, np.ndarray) else leaf for leaf in self.leaves])
