@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .builder import NUMPY, GraphBuilder
+from .builder import GraphBuilder
 from .graph import Graph, Guard, Node, Span, input_node
 from .ops import CATALOGUE, Op, register
 from .text import parse, parse_module, print_graph, print_module, same_graph
@@ -49,10 +49,13 @@ class _Namespace:
     """`op.<name>` of a printed graph: the operation on arrays."""
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
-        run = getattr(NUMPY, name)
+        entry = CATALOGUE.get(name)
+        if entry is None:
+            raise AttributeError(f"the catalogue has no op {name!r}")
 
         def computed(*operands: Any, **attributes: Any) -> Any:
-            return np.asarray(run(*operands, **attributes))
+            inputs, attrs = entry.bind(operands, attributes)
+            return np.asarray(entry.eager(*inputs, *attrs))
 
         return computed
 

@@ -133,5 +133,6 @@ def sum_to(b: Any, value: Any, shape: tuple[int, ...], target: tuple[int, ...]) 
     if shape == target:
         return value
     axes, reshaped = summed_axes(shape, target)
-    value = b.sum(value, axis=axes, keepdims=False)
-    return b.reshape(value, shape=target) if reshaped else value
+    same = len(shape) == len(target)
+    value = b.sum(value, axis=axes, keepdims=same)
+    return b.reshape(value, shape=target) if reshaped and not same else value

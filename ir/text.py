@@ -19,9 +19,10 @@ import math
 import re
 from typing import Any
 
+from .builder import value_key
 from .errors import BadFile
 from .graph import Graph, Guard, Node, Operand, Span, input_node
-from .ops import CATALOGUE
+from .ops import CATALOGUE, REQUIRED
 from .types import DTYPES, Array, DType, TensorType, weak_type
 
 __all__ = ["HEADER", "format_call", "format_node", "parse", "parse_module", "print_graph", "print_module", "same_graph"]
@@ -49,9 +50,10 @@ def _operand(operand: Operand) -> str:
 
 
 def format_call(node: Node) -> str:
-    """`op.mul(x, 2.0)`."""
-    attributes = (f"{name}={format_value(value)}" for name, value in
-                  zip(node.op.attribute_names, node.attrs, strict=True))
+    """`op.mul(x, 2.0)`; attributes that have their default are left out."""
+    attributes = (f"{name}={format_value(value)}" for (name, default), value in
+                  zip(node.op.attributes, node.attrs, strict=True)
+                  if default is REQUIRED or value_key(value) != value_key(default))
     return f"op.{node.op.name}({', '.join((*map(_operand, node.inputs), *attributes))})"
 
 
@@ -175,12 +177,12 @@ class _Reader:
         if op is None:
             raise _bad(statement, f"the catalogue has no op {call.func.attr!r}")
         attributes = {k.arg: self.value(k.value) for k in call.keywords}
-        if attributes.keys() != set(op.attribute_names):
-            raise _bad(statement, f"{op.name} takes the attributes {op.attribute_names}")
         if not op.variadic and len(call.args) != len(op.operands):
             raise _bad(statement, f"{op.name} takes the operands {op.operands}")
-        attrs = tuple(attributes[name] for name in op.attribute_names)
-        inputs = tuple(self.operand(argument) for argument in call.args)
+        try:
+            inputs, attrs = op.bind(tuple(self.operand(argument) for argument in call.args), attributes)
+        except TypeError as error:
+            raise _bad(statement, str(error)) from None
         return Node(op, inputs, attrs, self.type(statement.annotation), statement.target.id, self.origin(statement))
 
     def guard(self, call: ast.Call) -> Guard:

@@ -55,6 +55,7 @@ class CompiledFunction:
         self.__qualname__ = getattr(function, "__qualname__", type(function).__name__)
         name = re.sub(r"\W", "", getattr(function, "__name__", type(function).__name__)) or "function"
         self._name = f"{name}_" if keyword.iskeyword(name) else name
+        self._of = f"{getattr(function, '__module__', '')}.{self.__qualname__}"
         self._signature = inspect.signature(function)
         parameters = self._signature.parameters.values()
         self._positional = [p.name for p in parameters
@@ -158,7 +159,7 @@ class CompiledFunction:
                 GuardExplosion, stacklevel=3)
             return self._eager(call)
         environment = Environment(self.function, call.objects)
-        recorded = trace(self.function, self._name, call.named_leaves, call.rebuild, environment)
+        recorded = trace(self.function, self._name, self._of, call.named_leaves, call.rebuild, environment)
         self._refuse_effects(environment)
         self.traces += 1
         group.append(Specialization(recorded, environment, call.leaves))

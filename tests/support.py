@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import settings
 from numpy.lib.stride_tricks import as_strided
 
+from retape.codegen import lower as lowering
 from retape.codegen.kernels import Kernel
 from retape.codegen.lower import HostStep, KernelStep, Lowered, ProductStep, lower
 from retape.codegen.program import compile_graph
 from retape.codegen.views import Buffer, View
 from retape.ir import CATALOGUE, DTYPES, Array, Graph, GraphBuilder, Op, TensorType, dtype_of, f32, f64, input_node
 from retape.ir.errors import RetapeError
+from retape.ir.passes import erase_markers
 
 __all__ = [
-    "Sample", "assert_close", "all_ops", "attributes_of", "examples", "executions", "graph_of", "layout", "run_unjitted", "samples", "ulps",
+    "Sample", "assert_close", "all_ops", "attributes_of", "examples", "executions", "graph_of", "layout",
+    "loops_only", "run_unjitted", "samples", "ulps",
 ]
 
 
@@ -170,14 +175,32 @@ def _interpreted(graph: Graph, arrays: Sequence[Any]) -> list[np.ndarray[Any, An
     return list(result)
 
 
-def executions(graph: Graph, arrays: Sequence[Any]) -> dict[str, list[np.ndarray[Any, Any]]]:
-    """The outputs of a graph by interpreter, kernels without the jit, and compiled code."""
+@contextlib.contextmanager
+def loops_only() -> Iterator[None]:
+    """Tiny graphs are compiled like large ones, as loops."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lowering, "suits", lambda *_: False)
+        yield
+
+
+def executions(graph: Graph, arrays: Sequence[Any], tiny: bool = True) -> dict[str, list[np.ndarray[Any, Any]]]:
+    """The outputs of a graph by interpreter, kernels without the jit, and compiled code.
+
+    What would become straight-line code for tiny arrays is run as loops, too; with `tiny=False` the straight-line code
+    isn't compiled (which takes longer), only run without the jit.
+    """
     count = len(graph.outputs) + len(graph.saved)
-    return {
-        "interpreter": _interpreted(graph, arrays),
-        "unjitted": run_unjitted(graph, arrays)[:count],
-        "compiled": compile_graph(graph)(list(arrays))[:count],
-    }
+    with loops_only():
+        results = {
+            "interpreter": _interpreted(graph, arrays),
+            "unjitted": run_unjitted(graph, arrays)[:count],
+            "compiled": compile_graph(graph)(list(arrays))[:count],
+        }
+    if lowering.suits(erase_markers(graph)):
+        results["tiny unjitted"] = run_unjitted(graph, arrays)[:count]
+        if tiny:
+            results["tiny compiled"] = compile_graph(graph)(list(arrays))[:count]
+    return results
 
 
 # ---- distances

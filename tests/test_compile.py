@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 import threading
@@ -12,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support import loops_only
 
 import retape as rt
 from retape.ir.errors import GuardExplosion, UnsupportedOp
@@ -171,8 +173,14 @@ PROGRAMS: list[tuple[str, Callable[..., Any], tuple[Any, ...]]] = [
 ]
 
 
+@pytest.mark.parametrize("form", ["tiny", "loops"])
 @pytest.mark.parametrize(("function", "arguments"), [p[1:] for p in PROGRAMS], ids=[p[0] for p in PROGRAMS])
-def test_compiled_equals_eager(function: Any, arguments: Any) -> None:
+def test_compiled_equals_eager(function: Any, arguments: Any, form: str) -> None:
+    with loops_only() if form == "loops" else contextlib.nullcontext():
+        _compiled_equals_eager(function, arguments)
+
+
+def _compiled_equals_eager(function: Any, arguments: Any) -> None:
     compiled = rt.compile(function)
 
     def run(f: Any) -> tuple[Any, list[Any]]:

@@ -136,7 +136,7 @@ SIMPLIFY = {
         c: f64[2, 3] = op.sin(x)
         return (c,)"""),
     "a sum over nothing": ("""
-        a: f64[2, 3] = op.sum(x, axis=(), keepdims=False)
+        a: f64[2, 3] = op.sum(x, axis=())
         b: f64[2, 3] = op.exp(a)
         return (b,)""", """
         b: f64[2, 3] = op.exp(x)
@@ -190,7 +190,7 @@ def test_simplify_keeps_element_types() -> None:
 
 def test_simplify_keeps_guards_and_inputs() -> None:
     before = graph("""
-        a: f64[()] = op.sum(x, axis=(0, 1), keepdims=False)
+        a: f64[()] = op.sum(x, axis=(0, 1))
         b: f64[()] = op.mul(a, 1.0)
         c: b1[()] = op.gt(b, 0.0)
         d: f64[2, 3] = op.exp(x)
@@ -225,7 +225,7 @@ def test_eliminate_dead() -> None:
 def test_eliminate_dead_keeps_what_guards_and_saved_values_need() -> None:
     text = """
         a: f64[2, 3] = op.exp(x)
-        b: f64[()] = op.sum(a, axis=(0, 1), keepdims=False)
+        b: f64[()] = op.sum(a, axis=(0, 1))
         c: f64[2, 3] = op.sin(x)
         d: f64[2, 3] = op.cos(x)
         op.guard(b, 2.0)
@@ -273,7 +273,7 @@ def f_fwd(x: f64[2, 2]):
     add0: f64[2, 2] = op.add(x, 2.0)
     pow1: f64[2, 2] = op.pow(add0, 2)
     mul2: f64[2, 2] = op.mul(pow1, 3.0)
-    mean3: f64[()] = op.mean(mul2, axis=(0, 1), keepdims=False)
+    mean3: f64[()] = op.mean(mul2, axis=(0, 1))
     return mean3, (x,)
 """)
     matches(s.backward, """
@@ -298,11 +298,10 @@ def test_broadcasts_are_summed_back() -> None:
     matches(backward_graph(joint), """
 @graph(kind="backward", of="t")
 def g_bwd(d_b: f64[2, 3], x: f64[2, 3], y: f64[3], z: f64[2, 1]):
-    d_z0: f64[2] = op.sum(d_b, axis=(1,), keepdims=False)
-    d_z: f64[2, 1] = op.reshape(d_z0, shape=(2, 1))
+    d_z: f64[2, 1] = op.sum(d_b, axis=(1,), keepdims=True)
     d_x: f64[2, 3] = op.mul(d_b, y)
     t: f64[2, 3] = op.mul(d_b, x)
-    d_y: f64[3] = op.sum(t, axis=(0,), keepdims=False)
+    d_y: f64[3] = op.sum(t, axis=(0,))
     return (d_x, d_y, d_z)
 """)
 
@@ -347,8 +346,8 @@ def test_what_is_dear_is_saved_and_what_is_cheap_is_computed_again() -> None:
 
 def test_two_outputs_and_integer_outputs() -> None:
     joint = derivative("""
-        a: f64[2] = op.sum(x, axis=(1,), keepdims=False)
-        b: i64[2] = op.argmax(x, axis=(1,), keepdims=False)
+        a: f64[2] = op.sum(x, axis=(1,))
+        b: i64[2] = op.argmax(x, axis=(1,))
         c: f64[2, 3] = op.sin(x)
         return (a, b, c, c, x)""")
     assert len(joint.cotangents) == 4
@@ -447,7 +446,7 @@ def test_work_on_wide_graphs_grows_with_the_number_of_nodes() -> None:
         x = input_node("x", f64[100])
         builder.reserve(x)
         parts = [builder.sin(builder.mul(x, float(i))) for i in range(count)]
-        sums = [builder.sum(p, axis=(0,), keepdims=False) for p in parts]
+        sums = [builder.sum(p, axis=(0,)) for p in parts]
         total = sums[0]
         for s in sums[1:]:
             total = builder.add(total, s)

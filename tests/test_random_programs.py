@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import numpy as np
 from hypothesis import given, note
+from hypothesis import strategies as st
 from programs import F64, I64, Program, programs
-from support import examples, executions, run_unjitted
+from support import examples, executions, loops_only, run_unjitted
 
 import retape as rt
 from retape.ir import Graph, parse, print_module, same_graph, verify
@@ -55,9 +57,14 @@ def test_four_executions_agree(program: Program) -> None:
 
 
 @examples(120)
-@given(programs(most=20))
-def test_gradients_agree(program: Program) -> None:
-    """Eager, compiled, by differences; and the compiled call changes nothing of its arguments."""
+@given(programs(most=20), st.booleans())
+def test_gradients_agree(program: Program, loops: bool) -> None:
+    """Eager and compiled; and the compiled call changes nothing of its arguments."""
+    with loops_only() if loops else contextlib.nullcontext():
+        _gradients_agree(program)
+
+
+def _gradients_agree(program: Program) -> None:
     tensors = program.tensors(requires_grad=True)
     compiled = compiled_form(program)
     rng = np.random.default_rng(1)
@@ -185,9 +192,14 @@ def test_derivative_graphs_agree(program: Program) -> None:
         "partitioned": backward(*seeds, *saved),
         "simplified": verify(simplify(backward))(*seeds, *saved),
         "whole simplified": verify(simplify(whole))(*seeds, *arrays),
-        "unjitted": run_unjitted(backward, [*seeds, *saved]),
-        "whole unjitted": run_unjitted(whole, [*seeds, *arrays]),
+        "tiny unjitted": run_unjitted(backward, [*seeds, *saved]),
+        "whole tiny unjitted": run_unjitted(whole, [*seeds, *arrays]),
     }
+    with loops_only():
+        runs |= {
+            "unjitted": run_unjitted(backward, [*seeds, *saved]),
+            "whole unjitted": run_unjitted(whole, [*seeds, *arrays]),
+        }
     for name, results in runs.items():
         for found, expected in zip(results, wanted, strict=True):
             agree(found, expected, program.has_f32, name, 1e-9)

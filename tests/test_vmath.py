@@ -13,13 +13,11 @@ from functools import cache
 from typing import Any
 
 import mpmath as mp
-import numba
 import numpy as np
 import pytest
 import scipy.special
-from numba import types
 
-from retape.codegen import vmath
+from retape.codegen import native, vmath
 from retape.codegen.vmath import coefficients
 from retape.codegen.vmath.fit import remez
 from retape.codegen.vmath.fits import fits
@@ -160,25 +158,27 @@ def _arguments(name: str, ty: str, count: int) -> list[Any]:
 @cache
 def _kernel(name: str, ty: str, contract: bool = True) -> Any:
     """A compiled loop over arrays of the argument(s), into the last array."""
-    lines = ["def kernel(p0, p1, p2, hi):", "    for i0 in range(hi):", "        v0 = p0[i0]"]
+    lines = ["def kernel(p0, p1, p2, lo, hi):", "    for i0 in range(lo, hi):", "        v0 = p0[i0]"]
     if ARITY.get(name, 1) == 2:
         lines += ["        v1 = p1[i0]", f"        v2 = vm_{name}_{ty}(v0, v1)"]
     else:
         lines += [f"        v2 = vm_{name}_{ty}(v0)"]
     source = vmath.expand("\n".join([*lines, "        p2[i0] = v2"]))
-    names = vmath.namespace(jit=True)
-    exec(source, names)
-    pointer = types.CPointer({"f64": types.float64, "f32": types.float32}[ty])
-    signature = types.void(pointer, pointer, pointer, types.intp)
-    return numba.cfunc(signature, error_model="numpy", fastmath={"contract"} if contract else False)(names["kernel"])
+    names = {**native.intrinsics(True), **vmath.namespace(jit=True)}
+    return native.build(source, "kernel", [ty] * 3, 0, names, contract=contract, masked=False)
+
+
+def _call(kernel: Any, *arrays: Any) -> None:
+    """Run a kernel over the whole of its arrays."""
+    pointers = np.array([a.ctypes.data for a in arrays], np.int64)
+    function = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
+    function(kernel.address)(pointers.ctypes.data, None, 0, arrays[0].size)
 
 
 def _run(name: str, ty: str, columns: list[Any], contract: bool = True) -> Any:
     """Apply the compiled function."""
     result = np.empty_like(columns[0])
-    pointer = ctypes.POINTER(np.ctypeslib.as_ctypes_type(result.dtype))
-    arguments = [a.ctypes.data_as(pointer) for a in (columns[0], columns[-1], result)]
-    _kernel(name, ty, contract).ctypes(*arguments, result.size)
+    _call(_kernel(name, ty, contract), columns[0], columns[-1], result)
     return result
 
 
@@ -261,7 +261,7 @@ def test_unjitted_equals_jitted_without_contraction(name: str, ty: str) -> None:
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="reads x86-64 assembly")
 @pytest.mark.parametrize(("name", "ty"), CASES)
 def test_loop_is_vectorised(name: str, ty: str) -> None:
-    assembly = _kernel(name, ty)._library.get_asm_str()
+    assembly = _kernel(name, ty).asm
     packed = re.compile(r"\tv?(?:f[n]?m(?:add|sub)\d*|mul|add|sub)p[sd]\t")
     # The innermost loop is the block with most packed arithmetic, up to the jump back to its own label.
     blocks = re.split(r"\n(?=\.LBB\w+:)", assembly)
@@ -294,8 +294,8 @@ def test_import_needs_no_numba() -> None:
 
 
 def test_a_kernel_may_call_functions_twice_and_of_both_types() -> None:
-    source = """def kernel(p0, p1, p2, hi):
-    for i0 in range(hi):
+    source = """def kernel(p0, p1, p2, lo, hi):
+    for i0 in range(lo, hi):
         v0 = p0[i0]
         v1 = vm_sin_f64(v0)
         v2 = vm_cos_f64(v0)
@@ -304,14 +304,11 @@ def test_a_kernel_may_call_functions_twice_and_of_both_types() -> None:
         v5 = vm_cos_f32(v4)
         p2[i0] = v1 * v1 + v2 * v2 + v3 + v5
 """
-    names = vmath.namespace(jit=True)
-    exec(vmath.expand(source), names)
-    signature = types.void(*(types.CPointer(t) for t in (types.float64, types.float32, types.float64)), types.intp)
-    kernel = numba.cfunc(signature, error_model="numpy", fastmath={"contract"})(names["kernel"])
+    names = {**native.intrinsics(True), **vmath.namespace(jit=True)}
+    kernel = native.build(vmath.expand(source), "kernel", ["f64", "f32", "f64"], 0, names)
     x = np.array([0.0, 1.0, 1e9, -3e200, 0.25] * 7)
     y, got = (x % 100).astype(np.float32), np.empty_like(x)
-    types_of = [ctypes.POINTER(ctypes.c_double), ctypes.POINTER(ctypes.c_float), ctypes.POINTER(ctypes.c_double)]
-    kernel.ctypes(*(a.ctypes.data_as(t) for a, t in zip((x, y, got), types_of, strict=True)), x.size)
+    _call(kernel, x, y, got)
     np.testing.assert_allclose(got, 1 + np.sin(np.cos(x)) + np.cos(y), rtol=1e-6)
 
 

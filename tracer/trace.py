@@ -185,10 +185,10 @@ class Tracer:
 
 
 def trace(
-    function: Callable[..., Any], name: str, leaves: Sequence[tuple[str, Any]], rebuild: Callable[[list[Any]], Any],
-    environment: Environment,
+    function: Callable[..., Any], name: str, of: str, leaves: Sequence[tuple[str, Any]],
+    rebuild: Callable[[list[Any]], Any], environment: Environment,
 ) -> Recorded:
-    """Call `function` eagerly and record it.
+    """Call `function` eagerly and record it as a graph called `name`, of the function `of`.
 
     `leaves` are the named argument leaves; `rebuild` makes (args, kwargs) of what stands for them: tensors as they
     are, arrays and floats as tensors over them. Raises what the function raises, and the tracer's own refusals;
@@ -208,7 +208,7 @@ def trace(
             raise tracer.unsupported_effect("a change of a list or dict")
         outputs = flatten(result)[0]
         nodes = tuple(tracer.node_of(out) for out in outputs if isinstance(out, Tensor))
-        graph = Graph(name, tuple(tracer.inputs), tuple(tracer.builder.nodes), nodes, "trace", name,
+        graph = Graph(name, tuple(tracer.inputs), tuple(tracer.builder.nodes), nodes, "trace", of,
                       guards=tuple(tracer.guards))
         for out in outputs:
             if isinstance(out, Tensor):

@@ -15,15 +15,16 @@ from benchmarks.support import Array, Call
 
 # ADBench's ba1 (microsoft/ADBench, MIT): rotation, centre, focal length, principal point, distortion; point; weight;
 # feature.
-CAMERA = (-0.758453, -1.109613, -0.845551, 34.556073, 39.676747, 53.881673, 419.194514, 5.864426, -8.51887, 0.087812, 0.002739)
+CAMERA = (-0.758453, -1.109613, -0.845551, 34.556073, 39.676747, 53.881673, 419.194514, 5.864426, -8.51887, 0.087812,
+          0.002739)
 POINT, WEIGHT, FEATURE = (7.203245, 0.001144, 3.023326), 0.417022, (271.760969, 834.209256)
 
 
-def inputs(cameras: int = 49, points: int = 7776, observations: int = 31_843) -> tuple[Array, ...]:
+def inputs(cameras: int = 49, points: int = 7776, observations: int = 31_843, noise: float = 1e-3) -> tuple[Array, ...]:
     """Cameras, points, weights, features, and which camera and point each observation has."""
     rng = np.random.default_rng(0)
-    c = np.array(CAMERA) + 1e-3 * rng.standard_normal((cameras, 11))
-    x = np.array(POINT) + 1e-3 * rng.standard_normal((points, 3))
+    c = np.array(CAMERA) + noise * rng.standard_normal((cameras, 11))
+    x = np.array(POINT) + noise * rng.standard_normal((points, 3))
     i = np.arange(observations)
     return c, x, np.full(observations, WEIGHT), np.tile(FEATURE, (observations, 1)), i % cameras, i % points
 

@@ -107,9 +107,12 @@ def load(kernel_name: str, symbol: str, source: str, code: bytes) -> Kernel:
 
 
 def _privatise(module: Any, symbol: str) -> None:
-    """Export nothing but ``symbol``, so that unused helpers and numba's environment variables disappear."""
+    """Export nothing but ``symbol``, so that unused helpers and numba's environment variables disappear.
+
+    LLVM's own variables stay: `llvm.compiler.used` keeps the vector variants of functions until loops are vectorised.
+    """
     for value in (*module.functions, *module.global_variables):
-        if not value.is_declaration and value.name != symbol:
+        if not value.is_declaration and value.name != symbol and not value.name.startswith("llvm."):
             value.linkage = "internal"
 
 

@@ -10,10 +10,10 @@ import numpy as np
 
 from ..shapes import canonical_axes, reduced_shape
 from ..types import BOOL, FLOAT, INTEGER, DType, TensorType, b1, i64
-from .op import NotDifferentiable, Op, OperandType, fail_dtype, register
+from .op import REQUIRED, NotDifferentiable, Op, OperandType, fail_dtype, register
 
 Axes = tuple[int, ...]
-AXES = {"axis": None, "keepdims": False}
+AXES = {"axis": REQUIRED, "keepdims": False}
 
 
 def keep(b: Any, value: Any, shape: tuple[int, ...], axis: Axes, keepdims: bool) -> Any:
