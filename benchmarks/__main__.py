@@ -1,6 +1,7 @@
 """`python -m benchmarks [workload ...] [--cores N] [--quick]`: the table.
 
-Warm ratios are retape's time over the other's: below 1 retape is faster.
+Ratios are retape's warm time over the other's, of medians and of the least times: below 1 retape is faster. The least
+times are what to look at on a machine that others use at the same time.
 """
 
 from __future__ import annotations
@@ -75,7 +76,8 @@ def ratio(results: dict[str, Row], other: str, key: str = "warm") -> float:
 
 def table(workload: str, results: dict[str, Row]) -> str:
     """One workload's rows."""
-    lines = [f"{workload:20} {'first ms':>10} {'warm ms':>10} {'least ms':>10} {'peak MB':>8} {'retape/it':>10}"]
+    lines = [f"{workload:20} {'first ms':>10} {'warm ms':>10} {'least ms':>10} {'peak MB':>8} {'retape/it':>10} "
+             f"{'of least':>9}"]
     for name, row in results.items():
         if "failed" in row:
             lines.append(f"  {name:18} failed: {row['failed']}")
@@ -83,19 +85,21 @@ def table(workload: str, results: dict[str, Row]) -> str:
             lines.append(f"  {name:18} not installed: {row['missing']}")
         else:
             lines.append(f"  {name:18} {row['first'] * 1e3:10.1f} {row['warm'] * 1e3:10.4f} {row['best'] * 1e3:10.4f} "
-                         f"{row['peak'] / 1e6:8.0f} {ratio(results, name):10.2f}")
+                         f"{row['peak'] / 1e6:8.0f} {ratio(results, name):10.2f} "
+                         f"{ratio(results, name, 'best'):9.2f}")
     return "\n".join(lines)
 
 
 def summary(everything: dict[str, dict[str, Row]]) -> str:
-    """Geometric means of the warm ratios over the workloads that both have."""
+    """Geometric means of the ratios over the workloads that both have."""
     lines = []
     for name in IMPLEMENTATIONS[1:]:
-        ratios = [r for results in everything.values() if not math.isnan(r := ratio(results, name))]
-        if ratios:
-            mean = math.exp(sum(map(math.log, ratios)) / len(ratios))
-            lines.append(f"  retape/{name:12} geometric mean {mean:6.2f} of {len(ratios):2} workloads, "
-                         f"least {min(ratios):.2f}, largest {max(ratios):.2f}")
+        found = {workload: r for workload, results in everything.items() if not math.isnan(r := ratio(results, name))}
+        if found:
+            means = [math.exp(sum(math.log(ratio(everything[w], name, key)) for w in found) / len(found))
+                     for key in ("warm", "best")]
+            lines.append(f"  retape/{name:12} geometric mean {means[0]:.2f} (of least times {means[1]:.2f}) "
+                         f"of {len(found)} workloads, from {min(found.values()):.2f} to {max(found.values()):.2f}")
     return "\n".join(lines)
 
 

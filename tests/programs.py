@@ -394,14 +394,16 @@ def source(w: Writer) -> None:
 
 
 STEPS: Sequence[Callable[[Writer], None]] = [
-    unary, unary, unary, binary, binary, binary, binary, quotient, power, step_function, comparison, logic, choice, choice,
+    unary, unary, unary, binary, binary, binary, binary, quotient, power, step_function, comparison, logic, choice,
+    choice,
     integers, cast, reduction, reduction, position, truth, view, view, view, concatenation, write, selection, selection,
     product, scan, source,
 ]
 
 
 @st.composite
-def programs(draw: Callable[..., Any], dtypes: Sequence[Any] = (F32, F64, I64, B1), least: int = 2, most: int = 18) -> Program:
+def programs(draw: Callable[..., Any], dtypes: Sequence[Any] = (F32, F64, I64, B1), least: int = 2,
+             most: int = 18) -> Program:
     """Programs of `least` to `most` drawn steps on one to four inputs."""
     seed = draw(st.integers(0, 2**16))
     rng = np.random.default_rng(seed)

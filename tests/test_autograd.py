@@ -770,10 +770,13 @@ SCALARS = {
         ["float32", "float32", "float32", "complex64"], ["float32", "float32", "float32"], "float32"),
     "float64": (["float64", "float64", "float64", "complex128"], ["float64", "float64", "float64", "complex128"],
         ["float64", "float64", "float64", "complex128"], ["float64", "float64", "float64"], "float64"),
-    "complex64": (["complex64", "complex64", "complex64", "complex64"], ["complex64", "complex64", "complex64", "complex64"],
+    "complex64": (["complex64", "complex64", "complex64", "complex64"],
+                  ["complex64", "complex64", "complex64", "complex64"],
         ["complex64", "complex64", "complex64", "complex64"], ["complex64", "complex64", "complex64"], "complex64"),
-    "complex128": (["complex128", "complex128", "complex128", "complex128"], ["complex128", "complex128", "complex128", "complex128"],
-        ["complex128", "complex128", "complex128", "complex128"], ["complex128", "complex128", "complex128"], "complex128"),
+    "complex128": (["complex128", "complex128", "complex128", "complex128"],
+                   ["complex128", "complex128", "complex128", "complex128"],
+        ["complex128", "complex128", "complex128", "complex128"], ["complex128", "complex128", "complex128"],
+        "complex128"),
 }
 
 

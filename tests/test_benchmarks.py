@@ -62,8 +62,20 @@ def test_failures_are_shown() -> None:
     assert runner.ratio(results, "jax") == 0.5
     assert math.isnan(runner.ratio(results, "torch"))
     summary = runner.summary({"one": results, "two": {"retape": dict(good), "jax": {**good, "warm": 1e-3}}})
-    assert "retape/jax          geometric mean   1.00 of  2 workloads, least 0.50, largest 2.00" in summary
+    assert "retape/jax          geometric mean 1.00 (of least times 1.00) of 2 workloads, from 0.50 to 2.00" in summary
     assert "torch" not in summary
+
+
+def test_bundle_adjustment_without_noise() -> None:
+    """Every observation then has the residuals, and the rows of the Jacobian, of ADBench's files."""
+    module = importlib.import_module("benchmarks.workloads.bundle")
+    given = module.inputs(3, 5, 12, noise=0.0)
+    value, (cameras, points) = module.retape(given)()
+    e0, e1, g = 0.10133583791446145, -0.06896776592448106, 0.826092651516
+    assert math.isclose(float(value), 6 * (e0 * e0 + e1 * e1 + g * g), rel_tol=1e-8)
+    focal, depth = (0.2647602492070315, 0.8381960857313306), (3.3402822812990163, -3.2194799516049244)
+    assert math.isclose(cameras[:, 6].sum(), 12 * (e0 * focal[0] + e1 * focal[1]), rel_tol=1e-8)
+    assert math.isclose(points[:, 2].sum(), 12 * (e0 * depth[0] + e1 * depth[1]), rel_tol=1e-8)
 
 
 def test_runner(tmp_path: Path) -> None:

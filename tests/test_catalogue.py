@@ -168,7 +168,8 @@ def test_integers_wrap_as_numpy_does(name: str, dtype: Any) -> None:
         assert_close(found, eager, 0.0, f"{name} {dtype.short} {execution}")
 
 
-@pytest.mark.parametrize("source", [rt.float64, rt.float32, rt.int64, rt.int32, rt.uint8, rt.bool], ids=lambda d: d.short)
+@pytest.mark.parametrize("source", [rt.float64, rt.float32, rt.int64, rt.int32, rt.uint8, rt.bool],
+                         ids=lambda d: d.short)
 def test_casts_between_all_types(source: Any) -> None:
     op = CATALOGUE["cast"]
     values = np.array([0, 1, 2, 100, 127], source.numpy)

@@ -227,7 +227,8 @@ def test_loops_with_data_dependent_trip_counts() -> None:
     assert f.traces == 3
 
 
-@pytest.mark.parametrize("look", [float, int, bool, lambda x: x.item(), lambda x: x.tolist(), lambda x: f"{x.item():.3f}",
+@pytest.mark.parametrize("look", [float, int, bool, lambda x: x.item(), lambda x: x.tolist(),
+                                  lambda x: f"{x.item():.3f}",
                                   lambda x: float(x) > 1, complex, lambda x: x.numpy().sum()])
 def test_every_look_is_a_guard(look: Any) -> None:
     def g(x: Any) -> Any:
@@ -717,7 +718,8 @@ def test_kwargs_and_varargs() -> None:
 
     f = rt.compile(g)
     x, y = tensor(3), tensor(3, seed=1)
-    calls = [((x,), {}), ((x, y), {}), ((x, y, y), {"scale": 2.0}), ((x,), {"a": y, "b": 2.0}), ((x, y), {"b": y, "a": x})]
+    calls = [((x,), {}), ((x, y), {}), ((x, y, y), {"scale": 2.0}), ((x,), {"a": y, "b": 2.0}),
+             ((x, y), {"b": y, "a": x})]
     for _ in range(2):
         for args, kwargs in calls:
             same(f(*args, **kwargs), g(*args, **kwargs))
@@ -814,7 +816,8 @@ def test_returned_views_share_memory_as_eager_ones_do(view: Any) -> None:
 
 
 @pytest.mark.parametrize("copy", [lambda x: x.clone(), lambda x: x * 1, lambda x: x + 0, lambda x: x.T.clone(),
-                                  lambda x: x[1:] * 1.0, lambda x: rt.cat([x]), lambda x: x.double(), lambda x: x.neg().neg(),
+                                  lambda x: x[1:] * 1.0, lambda x: rt.cat([x]), lambda x: x.double(),
+                                  lambda x: x.neg().neg(),
                                   lambda x: x**1, lambda x: x.reshape(6).clone().reshape(3, 2), lambda x: x / 1,
                                   lambda x: rt.where(rt.tensor(True), x, 0.0), lambda x: x - 0,
                                   lambda x: x.T.reshape(6), lambda x: x[rt.tensor([0, 1, 2])]])
@@ -1059,7 +1062,8 @@ CAPTURED = lambda x, w: w.mul_(2)  # noqa: E731
     lambda x, w: x.add_(1), lambda x, w: x.__setitem__(0, 1.0), CAPTURED, lambda x, w: (w * x).sum().backward(),
     lambda x, w: setattr(w, "grad", x * 1), lambda x, w: setattr(w, "data", x * 1), lambda x, w: x.data.add_(1),
     lambda x, w: x.detach().mul_(2), lambda x, w: x[0].add_(1), lambda x, w: x.zero_(), lambda x, w: x.copy_(w),
-], ids=["add_", "setitem", "captured", "backward", "grad", "data", "data.add_", "detach.mul_", "view", "zero_", "copy_"])
+], ids=["add_", "setitem", "captured", "backward", "grad", "data", "data.add_", "detach.mul_", "view", "zero_",
+        "copy_"])
 def test_effects_on_the_outside_are_carried_out_or_refused(effect: Any) -> None:
     """Either a call changes the outside exactly as eager execution does, or it is refused and changes nothing."""
     def world() -> tuple[Any, Any, Any]:

@@ -42,7 +42,8 @@ def test_nested_tensors_become_one() -> None:
     assert rt.tensor(parts).tolist() == [1.0, 2.0] and rt.tensor(parts).dtype is rt.float32
 
 
-@pytest.mark.parametrize("bad", [["a"], [None], object(), [[1], [2, 3]], np.array(["x"]), np.zeros(2, np.float16)], ids=repr)
+@pytest.mark.parametrize("bad", [["a"], [None], object(), [[1], [2, 3]], np.array(["x"]), np.zeros(2, np.float16)],
+                         ids=repr)
 def test_what_is_no_tensor(bad: Any) -> None:
     with pytest.raises((TypeError, ValueError)):
         rt.tensor(bad)
@@ -80,9 +81,11 @@ def test_counted() -> None:
 
 def test_random_numbers() -> None:
     rt.manual_seed(3)
-    first = [rt.randn(3), rt.rand(2, 2), rt.randint(10, size=(4,)), rt.randperm(5), rt.randn_like(rt.ones(2)), rt.rand(())]
+    first = [rt.randn(3), rt.rand(2, 2), rt.randint(10, size=(4,)), rt.randperm(5), rt.randn_like(rt.ones(2)),
+             rt.rand(())]
     rt.manual_seed(3)
-    again = [rt.randn(3), rt.rand(2, 2), rt.randint(10, size=(4,)), rt.randperm(5), rt.randn_like(rt.ones(2)), rt.rand(())]
+    again = [rt.randn(3), rt.rand(2, 2), rt.randint(10, size=(4,)), rt.randperm(5), rt.randn_like(rt.ones(2)),
+             rt.rand(())]
     for a, b in zip(first, again, strict=True):
         assert a.dtype is b.dtype and a.tolist() == b.tolist()
     assert rt.randn(3).tolist() != first[0].tolist()
@@ -95,7 +98,8 @@ def test_random_numbers() -> None:
     assert uniform.min().item() >= 0 and uniform.max().item() < 1 and uniform.dtype is rt.float32
     assert set(rt.randint(2, 4, (100,)).tolist()) == {2, 3}
     assert sorted(rt.randperm(6).tolist()) == list(range(6))
-    assert rt.randn(2, requires_grad=True).requires_grad and rt.rand_like(rt.ones(2, dtype=rt.float64)).dtype is rt.float64
+    assert rt.randn(2, requires_grad=True).requires_grad and rt.rand_like(rt.ones(2,
+                                                                                  dtype=rt.float64)).dtype is rt.float64
 
 
 def test_element_types() -> None:

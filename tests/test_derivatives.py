@@ -454,7 +454,8 @@ def test_jvp_and_vjp_are_adjoint() -> None:
     np.testing.assert_array_equal(value, again)
     np.testing.assert_allclose(pushed @ w, pulled @ v, rtol=1e-13)
     step = 1e-6
-    np.testing.assert_allclose(pushed, (f(rt.tensor(x + step * v))._data - f(rt.tensor(x - step * v))._data) / (2 * step),
+    np.testing.assert_allclose(pushed,
+                               (f(rt.tensor(x + step * v))._data - f(rt.tensor(x - step * v))._data) / (2 * step),
                                rtol=1e-7)
 
 

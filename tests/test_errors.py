@@ -1,4 +1,4 @@
-"""Every error with a code: provoked in eager and in compiled code, located at the line that provokes it, with its remedy.
+"""Every error with a code: provoked in eager and in compiled code, located at the line that errs, with its remedy.
 
 A case is a function of one tensor. The line that errs bears the comment `# here`; the text of the error must name that
 line. Whatever a failed call was given stays as it was.
@@ -390,7 +390,7 @@ def test_compiled_second_backward() -> None:
         out = compiled(x)
         out.backward()
         grad = x.grad.tolist()
-        with pytest.raises(RuntimeError, match="^Trying to backward through the graph a second time") as caught:
+        with pytest.raises(RuntimeError, match=r"^Trying to backward through the graph a second time") as caught:
             out.backward()  # again
         check(caught.value, "RT101", marked("again"), "retain_graph=True")
         assert x.grad.tolist() == grad

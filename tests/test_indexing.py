@@ -24,7 +24,8 @@ ADVANCED: list[Any] = [
     I([0, 2]), I([[0, 1], [2, 2]]), I([-1, 0, -3]), (I([0, 1]), I([1, 3])), (I([0, 2]), I([1, -1]), I([4, 0])),
     (slice(None), I([0, 3])), (slice(None), slice(None), I([1, 1, 0])), (slice(0, 2), I([[0], [3]])), (0, I([1, 2])),
     (I([0, 1]), slice(None), slice(1, 3)), (I([0, 1]), 2), (I([0, 2]), ...), [0, 2], ([0, 1], [2, 3]),
-    I([], dtype=np.int64), I([0, 1], dtype=np.int32), (I([[0], [1]]), I([0, 2, 3])), BASE > 30, (slice(None), I([True, False] * 2)),
+    I([], dtype=np.int64), I([0, 1], dtype=np.int32), (I([[0], [1]]), I([0, 2, 3])), BASE > 30,
+    (slice(None), I([True, False] * 2)),
     BASE[:, 0, 0] > 10, (slice(None), BASE[0] > 7), np.ones(3, bool), np.zeros(3, bool),
 ]
 
@@ -71,9 +72,11 @@ def test_index_arrays_and_masks_copy(index: Any) -> None:
         np.testing.assert_array_equal(g._data, wanted)
 
 
-@pytest.mark.parametrize("index", [i for i in ADVANCED if not isinstance(i, np.ndarray) or i.dtype.kind != "b"], ids=label)
+@pytest.mark.parametrize("index", [i for i in ADVANCED if not isinstance(i, np.ndarray) or i.dtype.kind != "b"],
+                         ids=label)
 def test_index_arrays_compiled(index: Any) -> None:
-    masks = [i for i in (index if isinstance(index, tuple) else (index,)) if isinstance(i, np.ndarray) and i.dtype == bool]
+    masks = [i for i in (index if isinstance(index, tuple) else (index,)) if isinstance(i,
+                                                                                        np.ndarray) and i.dtype == bool]
     if masks:
         with pytest.raises(TypeError, match="RT301"):
             rt.compile(lambda t: t[index])(rt.from_numpy(BASE))
@@ -153,7 +156,8 @@ def test_recorded_writes_through_index_arrays_work_or_are_refused() -> None:
         assert g.tolist() == [0.0, 1.0, 0.0, 1.0]
 
 
-@pytest.mark.parametrize("index", [3, -4, (0, 4), (0, 0, 5), (0, 0, 0, 0), I([0, 3]), (I([0]), I([-5])), (slice(None), I([4]))],
+@pytest.mark.parametrize("index", [3, -4, (0, 4), (0, 0, 5), (0, 0, 0, 0), I([0, 3]), (I([0]), I([-5])),
+                                   (slice(None), I([4]))],
                          ids=label)
 def test_indices_out_of_bounds(index: Any) -> None:
     x = rt.from_numpy(BASE.copy())
@@ -166,7 +170,8 @@ def test_indices_out_of_bounds(index: Any) -> None:
     assert x._version[0] == 0
 
 
-@pytest.mark.parametrize("index", [1.5, "a", I([0.5]), (I([0, 1]), slice(None), I([0, 1])), rt.tensor(1.0), np.ones((2, 4), bool)],
+@pytest.mark.parametrize("index", [1.5, "a", I([0.5]), (I([0, 1]), slice(None), I([0, 1])), rt.tensor(1.0),
+                                   np.ones((2, 4), bool)],
                          ids=label)
 def test_things_that_are_no_index(index: Any) -> None:
     x = rt.from_numpy(BASE.copy())

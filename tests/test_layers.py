@@ -1,4 +1,4 @@
-"""The house stands as DESIGN section 2 draws it: who imports whom, what loads when, how long files and functions are."""
+"""The house stands as DESIGN section 2 draws it: who imports whom, what loads when, how long files are."""
 
 from __future__ import annotations
 

@@ -169,12 +169,15 @@ def test_save_and_read(tmp_path: Path) -> None:
 
 def test_same_graph_ignores_names_and_origins_only() -> None:
     graph = parse(EXAMPLE)
-    renamed = parse(EXAMPLE.replace("add0", "first").replace("def f", "def g").replace("ex.f", "other").replace("#@", "#"))
+    renamed = parse(EXAMPLE.replace("add0", "first").replace("def f", "def g").replace("ex.f", "other").replace("#@",
+                                                                                                                "#"))
     assert same_graph(graph, renamed)
     for old, new in (("op.add(x, 2.0)", "op.sub(x, 2.0)"), ("x, 2.0)", "x, 2)"), ("x, 2.0)", "x, -2.0)"),
                      ("axis=(0, 1))", "axis=(0, 1), keepdims=True)"), ("guard(gt3, True)", "guard(gt3, False)"),
-                     ("(mean2, 3)", "(3, mean2)"), ("(mean2, 3)", "(mean2, 3.0)"), ("op.mul(add0, k)", "op.mul(k, add0)"),
-                     ("k: float", "k: int"), ("f64[2, 2] = op.add", "f32[2, 2] = op.add"), ('kind="trace"', 'kind="backward"'),
+                     ("(mean2, 3)", "(3, mean2)"), ("(mean2, 3)", "(mean2, 3.0)"),
+                     ("op.mul(add0, k)", "op.mul(k, add0)"),
+                     ("k: float", "k: int"), ("f64[2, 2] = op.add", "f32[2, 2] = op.add"),
+                     ('kind="trace"', 'kind="backward"'),
                      ("op.mul(add0, k)", "op.mul(x, k)"), ("axis=(0, 1)", "axis=(0,)")):
         assert old in EXAMPLE
         assert not same_graph(graph, parse(EXAMPLE.replace(old, new))), new
@@ -221,7 +224,8 @@ def test_spans_of_lines_with_other_scripts() -> None:
         return rt.where(y > 2, y, größe) if 온도 else None
 
     found = spans(f, rt.ones(3))
-    for name, text in (("mul0", "x * 2"), ("add1", "größe + 1.0"), ("gt2", "y > 2"), ("where3", "rt.where(y > 2, y, größe)")):
+    for name, text in (("mul0", "x * 2"), ("add1", "größe + 1.0"), ("gt2", "y > 2"),
+                       ("where3", "rt.where(y > 2, y, größe)")):
         assert found[name].text == text == quoted(found[name]), name
 
 
@@ -285,7 +289,8 @@ def test_spans_of_code_without_source() -> None:
 
 def test_notes_with_any_text_read_back() -> None:
     x = input_node("x", f64[2])
-    for origin in (Span("a b.py", 3, 4, 9, 'x["#@ | :"] # not code'), Span("ü.py", 1, 1, 1, ""), "vjp mul2", "remat a: b",
+    for origin in (Span("a b.py", 3, 4, 9, 'x["#@ | :"] # not code'), Span("ü.py", 1, 1, 1, ""), "vjp mul2",
+                   "remat a: b",
                    Span("C:\\dir\\f.py", 10, 2, 7, "x + 1")):
         node = Node(CATALOGUE["exp"], (x,), (), f64[2], "a", origin)
         graph = Graph("g", (x,), (node,), (node,))
@@ -300,7 +305,8 @@ HEAD = '@graph(kind="trace", of="f")\ndef f(x: f64[2]):\n'
 
 DAMAGED = [
     ("not python at all {", "line", None), (HEAD + "    a: f64[2] = op.exp(x\n    return (a,)", "line", None),
-    ("def f(x: f64[2]):\n    return (x,)", "@graph", 1), (HEAD.replace("x: f64[2]", "x") + "    return (x,)", "no type", 2),
+    ("def f(x: f64[2]):\n    return (x,)", "@graph", 1),
+    (HEAD.replace("x: f64[2]", "x") + "    return (x,)", "no type", 2),
     (HEAD + "    a: f64[2] = op.nothing(x)\n    return (a,)", "no op 'nothing'", 3),
     (HEAD + "    a: f64[2] = op.exp(y)\n    return (a,)", "not defined above", 3),
     (HEAD + "    a: f64[2] = op.exp(a)\n    return (a,)", "not defined above", 3),
@@ -320,7 +326,8 @@ DAMAGED = [
     (HEAD + "    a: f64[2]\n    return (x,)", "expected", 3),
     (HEAD + "    x.y: f64[2] = op.exp(x)\n    return (x,)", "expected", 3),
     (HEAD + "    return x", "tuple", 3), (HEAD + "    return", "tuple", 3),
-    (HEAD + "    op.guard(1.0, True)\n    return (x,)", "node", 3), (HEAD + "    op.guard(x)\n    return (x,)", "guard", 3),
+    (HEAD + "    op.guard(1.0, True)\n    return (x,)", "node", 3),
+    (HEAD + "    op.guard(x)\n    return (x,)", "guard", 3),
     (HEAD + "    op.guard(x, open('f'))\n    return (x,)", "no value", 3),
     (HEAD + "    print(x)\n    return (x,)", "guard", 3), (HEAD + "    import os\n    return (x,)", "neither", 3),
     (HEAD + "    while True: pass", "neither", 3), ("import os", "only graphs", 1), ("x = 1", "only graphs", 1),
@@ -449,7 +456,8 @@ def test_the_verifier_finds_operands_that_do_not_fit() -> None:
     y = input_node("y", f64[3])
     broken(lambda g: with_node(replace(g, inputs=(*g.inputs, y)), 1, inputs=(g.nodes[0], y)), "can't broadcast", "mul1")
     n = input_node("n", i64[2, 2])
-    broken(lambda g: with_node(replace(g, inputs=(*g.inputs, n)), 1, inputs=(g.nodes[0], n)), "float64 and int64", "mul1")
+    broken(lambda g: with_node(replace(g, inputs=(*g.inputs, n)), 1, inputs=(g.nodes[0], n)), "float64 and int64",
+           "mul1")
 
 
 def test_the_verifier_finds_a_wrong_number_of_operands() -> None:

@@ -14,7 +14,7 @@ from retape.ir import dtype_of
 from retape.ir.ops.products import mismatch
 from retape.ir.shapes import broadcast_shapes, canonical_axes
 
-from .apply import located
+from .apply import as_operand, located
 from .creation import arange
 from .tensor import Tensor
 from .vocabulary import axis_of, composed, primitive, tensor_of
@@ -109,8 +109,8 @@ def gelu(input: Any) -> Tensor:
 @composed
 def logaddexp(input: Any, other: Any) -> Tensor:
     """log(exp(x) + exp(y)), without overflow."""
-    x, y = tensor_of(input), tensor_of(other)
-    return primitive("maximum", x, y) + primitive("log1p", primitive("exp", -abs(x - y)))
+    x, y = as_operand(input), as_operand(other)
+    return primitive("maximum", x, y) + primitive("log1p", primitive("exp", -primitive("abs", primitive("sub", x, y))))
 
 
 # ---- reductions

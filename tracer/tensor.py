@@ -133,12 +133,17 @@ class Tensor(Operators):
 
         Raises `RuntimeError` for a tensor that requires grad, unless `force`: changes through the array would escape.
         """
-        if self._requires_grad and not force:
-            raise RuntimeError("Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.")
+        if not force:
+            self._refuse_numpy()
         self._look(self._data)
         return self._data
 
+    def _refuse_numpy(self) -> None:
+        if self._requires_grad:
+            raise RuntimeError("Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.")
+
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
+        self._refuse_numpy()
         self._look(self._data)
         return np.array(self._data, dtype=dtype, copy=copy)
 

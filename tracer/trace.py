@@ -76,14 +76,7 @@ class Tracer:
         """Let a tensor over `array` stand for the input that the array is. Raises where its origin is unknown."""
         node = self._arrays.get(id(array))
         if node is None:
-            path = self.environment.path_of(array)
-            if path is None:
-                raise located(UnsupportedOp(
-                    "an array whose origin isn't recorded enters a compiled function",
-                    ("why", "it is neither an argument nor reached by a name of the function, so a later call would "
-                            "see its old values"),
-                    fix="make it with rt's functions, or pass it as an argument"))
-            node = self.add_input(path.name, type_of(array), array)
+            node = self._capture(array, type_of(array))
             self.bind_array(array, node)
         self.bind(out, node)
 
@@ -94,17 +87,22 @@ class Tracer:
         traced = operand._traced
         if traced is not None and traced[0] is self:
             return traced[1]
-        path = self.environment.path_of(operand)
-        if path is None:
-            raise located(UnsupportedOp(
-                "a tensor whose origin isn't recorded enters a compiled function",
-                ("why", "it is neither an argument nor reached by a name of the function, so a later call would see "
-                        "its old values"),
-                fix="pass it as an argument"))
-        node = self.add_input(path.name, type_of(operand._data), operand)
+        node = self._capture(operand, type_of(operand._data))
         self.bind(operand, node)
         self._objects[id(operand)] = operand
         return node
+
+    def _capture(self, value: Any, type: TensorType) -> Node:
+        """An input for a tensor or array that the function reaches by its names."""
+        path = self.environment.path_of(value)
+        if path is None:
+            kind = "a tensor" if isinstance(value, Tensor) else "an array"
+            raise located(UnsupportedOp(
+                f"{kind} whose origin isn't recorded enters a compiled function",
+                ("why", "it is neither an argument nor reached by a name of the function, so a later call would see "
+                        "its old values"),
+                fix="pass it as an argument, or make it with rt's functions"))
+        return self.add_input(path.name, type, value)
 
     # ---- operations
 
