@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from retape.ir.graph import Node, Operand
+from retape.ir.graph import Node, Operand, Origin
 
 from .expressions import IDENTITY, element_text, identity, joined, literal_text, operand_dtype, rename
 from .fuse import REDUCING, Group, from_memory
@@ -27,17 +27,23 @@ SHORT = 32
 class Emitted:
     """A kernel's text in canonical names (equal kernels have equal text), and what a call of it needs.
 
-    `readable` is the same text with the graph's names and the user's lines.
+    `readable` is the same text with the graph's names and the user's lines, from `labels` (a name and an origin for
+    each variable) and `operands` (a name for each pointer).
     """
 
     source: str
-    readable: str
+    labels: dict[str, tuple[str, Origin]]
+    operands: tuple[str, ...]
     pointers: tuple[str, ...]
     views: tuple[View, ...]
     writes: frozenset[int]
     ints: tuple[int, ...]
     extent: int
     splittable: bool
+
+    @property
+    def readable(self) -> str:
+        return rename(self.source, self.labels, {f"p{i}": f"p_{name}" for i, name in enumerate(self.operands)})
 
 
 @dataclass(slots=True)
@@ -174,8 +180,11 @@ class _Writer:
                                 *(f"k{i}" for i in range(len(self.kernel.ints))), "lo", "hi"])
         source = "\n".join([f"def kernel({parameters}):", *(f"    {line}" for line in body)]) + "\n"
         writes = frozenset(self.order[node] for node in self.results)
-        return Emitted(source, self._readable(source), pointers, tuple(a.view for a in self.accesses.values()), writes,
-                       tuple(self.kernel.ints), self.kernel.nest.extents[0], self._splittable())
+        labels = {name: (node.name, None if node.op.kind == "source" else node.origin)
+                  for node, name in self.names.items()}
+        return Emitted(source, labels, tuple(map(_label, self.order)), pointers,
+                       tuple(a.view for a in self.accesses.values()), writes, tuple(self.kernel.ints),
+                       self.kernel.nest.extents[0], self._splittable())
 
     def _splittable(self) -> bool:
         """Whether ranges of the outermost loop can run apart: no reduction crosses it."""
@@ -360,12 +369,6 @@ class _Writer:
     def _extent(self, dim: int) -> str:
         extent = self.kernel.nest.extents[dim]
         return str(extent) if self.short and dim == self.depth - 1 else self.kernel.integer("e", 0, dim, extent)
-
-    def _readable(self, source: str) -> str:
-        """The text with the graph's names, and above each group of statements the line it comes from."""
-        names = {name: (node.name, node.note if node.op.kind != "source" else "") for node, name in self.names.items()}
-        pointers = {f"p{i}": f"p_{_label(key)}" for key, i in self.order.items()}
-        return rename(source, names, pointers)
 
 
 def _label(key: Key) -> str:

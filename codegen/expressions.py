@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 
 from retape.ir import DType
-from retape.ir.graph import Node, Operand
+from retape.ir.graph import Node, Operand, Origin, note_of
 from retape.ir.types import BOOL, FLOAT, INTEGER
 
 from .fuse import kernel_text
@@ -17,7 +17,7 @@ __all__ = ["IDENTITY", "element_text", "identity", "joined", "literal_text", "op
 IDENTITY = {"radd": "0", "rmul": "1"}
 
 
-def rename(source: str, labels: dict[str, tuple[str, str]], pointers: dict[str, str]) -> str:
+def rename(source: str, labels: dict[str, tuple[str, Origin]], pointers: dict[str, str]) -> str:
     """Kernel text in the graph's names; `labels` gives for each variable its name there, and where it comes from."""
     table = {**pointers, **{name: label for name, (label, _) in labels.items()}}
     lines: list[str] = []
@@ -25,7 +25,7 @@ def rename(source: str, labels: dict[str, tuple[str, str]], pointers: dict[str, 
     for line in source.splitlines():
         found = re.match(r"( *)(v\d+) = ", line)
         if found:
-            note = labels[found[2]][1]
+            note = note_of(labels[found[2]][1])
             if note and note != last:
                 lines.append(f"{found[1]}# {note}")
                 last = note

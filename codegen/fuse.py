@@ -20,7 +20,9 @@ from .indexed import is_indexed, is_scatter
 __all__ = ["REDUCING", "Group", "Plan", "from_memory", "fuse", "is_fusable", "kernel_text", "space_of"]
 
 REDUCING = frozenset({"embed", "reduction", "scatter"})  # computed over their operand's space, complete behind the loop
-STATEMENTS = 160  # longer functions take more than linear time to compile
+STATEMENTS = 96  # longer functions take more than linear time to compile
+WINDOW = 12  # operations in a row that are alike where a loop's body begins again
+PERIODS = 48  # of an unrolled loop, periods up to this length together become one kernel
 INLINE = 8  # operations on single elements that a kernel repeats rather than wait for
 
 
@@ -178,14 +180,33 @@ def _components(graph: Graph, stages: _Stages, inlined: set[Node]) -> list[Group
             elif parent not in inlined and parent.type.numel > 1:
                 other = readers.setdefault((stages.stage[node], stages.space[node], parent), node)
                 leader[find(node)] = find(other)
-    groups: dict[Node, list[Group]] = {}
+    members: dict[Node, list[Node]] = {}
     for node in graph.nodes:
         if node in stages.fused:
-            chunks = groups.setdefault(find(node), [])
-            if not chunks or len(chunks[-1].nodes) >= STATEMENTS:
-                chunks.append(Group(stages.stage[node], stages.space[node]))
-            chunks[-1].nodes.append(node)
-    return [group for chunks in groups.values() for group in chunks]
+            members.setdefault(find(node), []).append(node)
+    return [Group(stages.stage[part[0]], stages.space[part[0]], part) for nodes in members.values()
+            for part in _cut(nodes)]
+
+
+def _cut(nodes: list[Node]) -> list[list[Node]]:
+    """Parts of bounded length. Unrolled loops are cut at their period, so that equal parts share one kernel."""
+    if len(nodes) <= STATEMENTS:
+        return [nodes]
+    shapes = [hash((node.op.name, node.type, node.attrs if node.op.kind == "pointwise" else None,
+                    tuple(p.op.name for p in node.parents()))) for node in nodes]
+    windows = [hash(tuple(shapes[i : i + WINDOW])) for i in range(len(nodes))]
+    parts, start = [], 0
+    while start < len(nodes):
+        end = min(start + STATEMENTS, len(nodes))
+        again = next((i for i in range(start + WINDOW, end) if windows[i] == windows[start]), end)
+        # whole periods, as many as keep the part short
+        period = again - start
+        while again + period <= start + PERIODS and again + period < len(nodes) \
+                and windows[again + period] == windows[start]:
+            again += period
+        parts.append(nodes[start:again])
+        start = again
+    return parts
 
 
 def _stored(graph: Graph, stages: _Stages, home: dict[Node, Group], inlined: set[Node]) -> set[Node]:

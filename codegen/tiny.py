@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from retape.ir import Graph
-from retape.ir.graph import Node
+from retape.ir.graph import Node, Origin
 from retape.ir.types import COMPLEX
 
 from .emit import Emitted
-from .expressions import element_text, literal_text, operand_dtype, rename
+from .expressions import element_text, literal_text, operand_dtype
 from .fuse import is_fusable
 from .indexed import is_indexed
 from .views import View
@@ -53,7 +53,7 @@ class _Scalars:
     def __init__(self) -> None:
         self.atoms: dict[Node, Any] = {}
         self.lines: list[tuple[str, str]] = []
-        self.labels: dict[str, tuple[str, str]] = {}
+        self.labels: dict[str, tuple[str, Origin]] = {}
         self.known: dict[str, str] = {}
 
     def variable(self, text: str, node: Node, index: int) -> str:
@@ -63,7 +63,7 @@ class _Scalars:
             name = self.known[text] = f"v{len(self.lines)}"
             self.lines.append((name, text))
             label = node.name if node.type.numel == 1 else f"{node.name}_{index}"
-            self.labels[name] = (label, node.note)
+            self.labels[name] = (label, node.origin)
         return name
 
     def operand(self, operand: Any) -> Any:
@@ -189,8 +189,7 @@ def _emitted(
 ) -> Emitted:
     parameters = ", ".join([*(f"p{i}" for i in range(len(order))), "lo", "hi"])
     source = "\n".join([f"def kernel({parameters}):", *(f"    {line}" for line in body)]) + "\n"
-    pointers = {f"p{i}": f"p_{node.name}" for node, i in order.items()}
-    return Emitted(source, rename(source, scalars.labels, pointers),
+    return Emitted(source, scalars.labels, tuple(node.name for node in order),
                    tuple(view.buffer.dtype.short for view in accesses.values()), tuple(accesses.values()),
                    frozenset(order[node] for node in results), (), 1, False)
 

@@ -24,7 +24,7 @@ from .types import Array, Literal, TensorType
 if TYPE_CHECKING:
     from .ops import Op
 
-__all__ = ["Graph", "Guard", "Node", "Operand", "Origin", "Span", "input_node", "span_of", "users_of"]
+__all__ = ["Graph", "Guard", "Node", "Operand", "Origin", "Span", "input_node", "note_of", "span_of", "users_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +72,11 @@ def span_of(origin: Origin) -> Span | None:
     return origin if isinstance(origin, Span) else None
 
 
+def note_of(origin: Origin) -> str:
+    """What is said of an origin behind `#@`."""
+    return origin if isinstance(origin, str) else str(span_of(origin) or "")
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Node:
     """One operation and its result.
@@ -95,7 +100,7 @@ class Node:
     @property
     def note(self) -> str:
         """What stands behind `#@`."""
-        return self.origin if isinstance(self.origin, str) else str(self.span or "")
+        return note_of(self.origin)
 
     def attr(self, name: str) -> Any:
         """The attribute `name`. Raises `ValueError` where the op has none of that name."""
@@ -124,7 +129,7 @@ class Guard:
 
     @property
     def note(self) -> str:
-        return str(span_of(self.origin) or "")
+        return note_of(self.origin)
 
     def holds(self, found: Any) -> bool:
         """Whether a run-time value is the one that was seen; NaN is equal to NaN, 0.0 is not -0.0."""
