@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 from retape.ir import CATALOGUE, Graph, TensorType, i64
 from retape.ir.graph import Node, Operand
 from retape.ir.ops.structure import sliced_shape
-from retape.ir.passes import erase_markers, simplify
+from retape.ir.passes import collect_embeds, erase_markers, simplify
 from retape.ir.shapes import row_major_strides
 from retape.ir.types import COMPLEX
 
@@ -66,7 +67,7 @@ def lower(graph: Graph) -> Lowered:
     """Simplify, fuse and place a graph's operations. The graph may be of any kind: saved values and guards are
     further outputs, in that order."""
     owners = _owners(graph)
-    graph = _with_copies(simplify(erase_markers(graph)))
+    graph = _with_copies(collect_embeds(simplify(erase_markers(graph))))
     return _Lowering(graph).run(owners)
 
 
@@ -199,29 +200,22 @@ class _Lowering:
     def _call(self, node: Node) -> None:
         if node.op.name == "matmul" and self._product(node):
             return
-        if node.op.name in ("cat", "slice_scatter") and node.type.dtype.category != COMPLEX:
-            self._assemble(node)
+        if node.type.dtype.category != COMPLEX and self._assemble(node):
             return
         buffer = self.views[node].buffer
         buffer.kind = "host"
         operands = tuple(self.views[i] if isinstance(i, Node) else i for i in node.inputs)
         self.result.steps.append(HostStep(node, operands, buffer))
 
-    def _assemble(self, node: Node) -> None:
-        """Copy parts to their places in the result."""
+    def _assemble(self, node: Node) -> bool:
+        """Copy parts to their places in the result, where the operation is made of such copies."""
+        if node.op.name not in ASSEMBLED or (node.op.name == "embed_sum" and _overlaps(node)):
+            return False
         whole = self.views[node]
-        if node.op.name == "slice_scatter":
-            x, value = node.inputs
-            index = node.attr("index")
-            self._copy(x, whole, node)
-            self._copy(value, sliced(whole, index, sliced_shape(whole.shape, index)), node)
-            return
-        axis, start = node.attr("axis"), 0
-        for part in node.parents():
-            extent = part.type.shape[axis]
-            index = (*(slice(0, e, 1) for e in whole.shape[:axis]), slice(start, start + extent, 1))
-            self._copy(part, sliced(whole, index, part.type.shape), node)
-            start += extent
+        for value, index in _parts(node):
+            target = whole if index is None else sliced(whole, index, sliced_shape(whole.shape, index))
+            self._copy(value, target, node)
+        return True
 
     def _copy(self, value: Operand, target: View, reader: Node) -> None:
         """One kernel that writes a value, broadcast, to a view."""
@@ -297,6 +291,40 @@ class _Lowering:
                 else:
                     copied = view.buffer.kind == "constant" or given.setdefault(view.buffer, owner) is not owner
             self.result.outputs.append((view, copied))
+
+
+ASSEMBLED = frozenset({"cat", "embed_sum", "slice_scatter"})
+
+
+def _parts(node: Node) -> Iterator[tuple[Operand, tuple[Any, ...] | None]]:
+    """Values and the indices at which they are written, one after the other; None stands for the whole."""
+    if node.op.name == "slice_scatter":
+        yield node.inputs[0], None
+        yield node.inputs[1], node.attr("index")
+    elif node.op.name == "embed_sum":
+        if not _covers(node):
+            yield 0, None
+        yield from zip(node.inputs, node.attr("indices"), strict=True)
+    elif node.op.name == "cat":
+        axis, start = node.attr("axis"), 0
+        for part in node.parents():
+            extent = part.type.shape[axis]
+            yield part, (*(slice(0, e, 1) for e in node.type.shape[:axis]), slice(start, start + extent, 1))
+            start += extent
+
+
+def _overlaps(node: Node) -> bool:
+    """Whether parts of an `embed_sum` may meet in an element, so that they have to be added."""
+    first = [index[0] if index else None for index in node.attr("indices")]
+    return any(type(position) is not int for position in first) or len(set(first)) < len(first)
+
+
+def _covers(node: Node) -> bool:
+    """Whether the parts of an `embed_sum` leave no element of the result unwritten."""
+    rest = 1
+    for extent in node.type.shape[1:]:
+        rest *= extent
+    return len(node.inputs) == node.type.shape[0] and all(p.type.numel == rest for p in node.parents())
 
 
 def _batch(view: View) -> int:

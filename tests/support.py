@@ -393,6 +393,10 @@ def _structural_cases(op: Op, x: Any, rng: np.random.Generator) -> list[tuple[tu
         "slice_scatter": [((x, y[0]), ((1,),)), ((x, y[0, 0, 0]), ((0, slice(0, 3, 2)),)),
                           ((x, y[:, :, ::2]), ((slice(0, 2, 1), slice(0, 3, 1), slice(0, 4, 2)),)),
                           ((x, y[:, :1]), ((slice(1, None, -1), slice(1, 3, 1)),)), ((x[0, 0, 0], y[0, 0, 0]), ((),))],
+        "embed_sum": [
+            ((x, y), ((4, 2, 3, 4), ((3,), (0,)))), ((x, y), ((2, 2, 3, 4), ((1,), (0,)))),
+            ((x[0], y[1]), ((2, 5, 4), ((0, slice(1, 4, 1)), (0, slice(2, 5, 1))))),
+        ],
         "opaque": [((x, y), ("Custom",)), ((x,), ("Custom",))],
         "cat": [((x, y), (0,)), ((x, y, x), (1,)), ((x, y[:, :, :1]), (2,)), ((x,), (0,)), ((x[:0], y), (0,)),
                 ((x.transpose(2, 1, 0), y.transpose(2, 1, 0)), (1,))],

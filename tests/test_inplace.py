@@ -1,4 +1,4 @@
-"""Writes in place, to tensors and through views of them: values as NumPy has them, gradients as differences give them."""
+"""Writes in place, to tensors and through views: values as NumPy has them, gradients as differences give them."""
 
 from __future__ import annotations
 

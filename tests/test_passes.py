@@ -11,7 +11,15 @@ import pytest
 
 import retape as rt
 from retape.ir import CATALOGUE, Graph, GraphBuilder, Node, f64, input_node, parse, parse_module, same_graph, verify
-from retape.ir.passes import backward_graph, differentiate, eliminate_dead, erase_markers, partition, simplify
+from retape.ir.passes import (
+    backward_graph,
+    collect_embeds,
+    differentiate,
+    eliminate_dead,
+    erase_markers,
+    partition,
+    simplify,
+)
 
 
 def graph(body: str, kind: str = "trace", parameters: str = "x: f64[2, 3]") -> Graph:
@@ -244,6 +252,44 @@ def test_erase_markers() -> None:
         return (e, b)""", """
         d: f64[2, 3] = op.exp(x)
         return (d, x)""")
+
+
+def test_collect_embeds() -> None:
+    parameters = "x: f64[2, 3], y: f64[3], z: f64[3], w: f64[3]"
+    becomes(collect_embeds, """
+        a: f64[4, 3] = op.embed(y, shape=(4, 3), index=(0,))
+        b: f64[4, 3] = op.embed(z, shape=(4, 3), index=(2,))
+        c: f64[4, 3] = op.add(a, b)
+        d: f64[4, 3] = op.embed(w, shape=(4, 3), index=(1,))
+        e: f64[4, 3] = op.add(d, c)
+        f: f64[4, 3] = op.exp(e)
+        return (f,)""", """
+        e: f64[4, 3] = op.embed_sum(y, z, w, shape=(4, 3), indices=((0,), (2,), (1,)))
+        f: f64[4, 3] = op.exp(e)
+        return (f,)""", parameters)
+
+
+@pytest.mark.parametrize("body", [
+    # one position twice; a sum that is read twice; parts that are slices; one embed added to itself
+    """
+        a: f64[4, 3] = op.embed(y, shape=(4, 3), index=(0,))
+        b: f64[4, 3] = op.embed(z, shape=(4, 3), index=(0,))
+        c: f64[4, 3] = op.add(a, b)
+        return (c,)""", """
+        a: f64[4, 3] = op.embed(y, shape=(4, 3), index=(0,))
+        b: f64[4, 3] = op.embed(z, shape=(4, 3), index=(1,))
+        c: f64[4, 3] = op.add(a, b)
+        return (c, a)""", """
+        a: f64[4, 3] = op.embed(x, shape=(4, 3), index=(slice(0, 2, 1),))
+        b: f64[4, 3] = op.embed(x, shape=(4, 3), index=(slice(2, 4, 1),))
+        c: f64[4, 3] = op.add(a, b)
+        return (c,)""", """
+        a: f64[4, 3] = op.embed(y, shape=(4, 3), index=(0,))
+        b: f64[4, 3] = op.add(a, a)
+        return (b,)"""], ids=["position", "shared", "slices", "itself"])
+def test_sums_of_embeds_that_are_left_alone(body: str) -> None:
+    before = graph(body, parameters="x: f64[2, 3], y: f64[3], z: f64[3]")
+    assert collect_embeds(before) is before
 
 
 def test_passes_do_nothing_to_graphs_without_work() -> None:

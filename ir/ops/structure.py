@@ -92,6 +92,20 @@ register("embed", "x", "embed", infer=lambda x, shape, index: _retyped(x, tuple(
          domain=REAL, doc="Zeros of a shape, with `x` at a basic index: the transpose of `slice`.")
 
 
+def _embed_sum(*parts: Any) -> Any:
+    *operands, shape, indices = parts
+    result = np.zeros(shape, np.result_type(*operands))
+    for operand, index in zip(operands, indices, strict=True):
+        result[index] += operand
+    return result
+
+
+register("embed_sum", "*parts", "library", infer=lambda *parts: _retyped(parts[0], tuple(parts[-2])), eager=_embed_sum,
+         vjp=(lambda b, ct, indices, i: b.slice(ct, index=indices[i]),),
+         attributes={"shape": REQUIRED, "indices": REQUIRED}, domain=REAL,
+         doc="Zeros of a shape, with each part added at a basic index: a sum of `embed`s.")
+
+
 def _slice_scatter(x: Any, value: Any, index: Index) -> Any:
     result = np.array(x)
     result[index] = value

@@ -1,9 +1,13 @@
 """Passes: functions `Graph -> Graph`, one a file, each linear in the number of nodes."""
 
+from .collect import collect_embeds
 from .differentiate import Joint, differentiate
 from .eliminate import eliminate_dead
 from .erase import erase_markers
 from .partition import backward_graph, partition
 from .simplify import simplify
 
-__all__ = ["Joint", "backward_graph", "differentiate", "eliminate_dead", "erase_markers", "partition", "simplify"]
+__all__ = [
+    "Joint", "backward_graph", "collect_embeds", "differentiate", "eliminate_dead", "erase_markers", "partition",
+    "simplify",
+]

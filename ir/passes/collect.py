@@ -1,0 +1,73 @@
+"""Collects sums of `embed`s: the gradient of a tensor that a loop reads slice by slice.
+
+Each read gives an `embed` into zeros of the whole tensor, and their sum would add the whole tensor once a read. Where
+every part fills another position of the first dim, the sum is one array that is written part by part.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ..graph import Graph, Node, users_of
+from ..ops import CATALOGUE
+from .eliminate import eliminate_dead
+
+__all__ = ["collect_embeds"]
+
+
+@dataclass(slots=True)
+class _Sum:
+    """Parts and their indices, at distinct positions of the first dim."""
+
+    parts: list[Any]
+    indices: list[tuple[Any, ...]]
+    taken: set[int]
+
+
+def collect_embeds(graph: Graph) -> Graph:
+    """The graph with sums of disjoint `embed`s as one `embed_sum` each."""
+    users = users_of(graph)
+    roots = set(graph.roots())
+    sums: dict[Node, _Sum] = {}
+    absorbed: set[Node] = set()
+    for node in graph.nodes:
+        if node.op.name == "embed" and node.attr("index") and type(node.attr("index")[0]) is int:
+            index = node.attr("index")
+            sums[node] = _Sum([node.inputs[0]], [index], {index[0]})
+        elif node.op.name == "add" and all(_free(i, sums, users, roots) for i in node.inputs):
+            merged = _merged(*(sums[i] for i in node.parents()))
+            if merged is not None:
+                absorbed.update(node.parents())
+                sums[node] = merged
+    chosen = {node: found for node, found in sums.items() if node not in absorbed and len(found.parts) > 1}
+    if not chosen:
+        return graph
+    op = CATALOGUE["embed_sum"]
+    new = {}
+    for node, found in chosen.items():
+        attrs = (node.type.shape, tuple(found.indices))
+        new[node] = Node(op, tuple(found.parts), attrs, node.type, node.name, node.origin)
+    nodes = []
+    for node in graph.nodes:
+        inputs = tuple(new.get(i, i) if isinstance(i, Node) else i for i in node.inputs)
+        if node not in new and inputs != node.inputs:
+            new[node] = Node(node.op, inputs, node.attrs, node.type, node.name, node.origin)
+        nodes.append(new.get(node, node))
+    return eliminate_dead(graph.map_roots(nodes, lambda o: new.get(o, o) if isinstance(o, Node) else o))
+
+
+def _free(operand: Any, sums: dict[Node, _Sum], users: dict[Node, list[Node]], roots: set[Node]) -> bool:
+    """Whether an operand is a sum of embeds that nothing else reads."""
+    return isinstance(operand, Node) and operand in sums and len(users[operand]) == 1 and operand not in roots
+
+
+def _merged(a: _Sum, b: _Sum) -> _Sum | None:
+    """Both sums in the larger one's place; None where they share a position, or are one and the same."""
+    large, small = (a, b) if len(a.parts) >= len(b.parts) else (b, a)
+    if a is b or not large.taken.isdisjoint(small.taken):
+        return None
+    large.parts += small.parts
+    large.indices += small.indices
+    large.taken |= small.taken
+    return large
