@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from retape.ir import CATALOGUE, Graph, TensorType, i64
-from retape.ir.graph import Node, Operand
+from retape.ir.graph import Node, Operand, users_of
 from retape.ir.ops.structure import sliced_shape
 from retape.ir.passes import collect_embeds, erase_markers, simplify
 from retape.ir.shapes import row_major_strides
@@ -126,6 +126,8 @@ class _Lowering:
         self.graph = graph
         self.plan: Plan
         self.called: set[Node] = set()
+        self.users: dict[Node, list[Node]] = {}
+        self.roots: set[Node] = set()
         self.result = Lowered(graph)
         self.views: dict[Node, View] = {}
 
@@ -160,6 +162,8 @@ class _Lowering:
     def _fused(self) -> None:
         """Kernels over loops, and calls between them."""
         self.plan = fuse(self.graph)
+        self.users = users_of(self.graph)
+        self.roots = set(self.graph.roots())
         self.called = {step for step in self.plan.steps if isinstance(step, Node)}
         for node in self.graph.nodes:
             self._place(node)
@@ -183,8 +187,20 @@ class _Lowering:
             buffer = self._buffer(node, "constant")
             buffer.constant = array
             self.views[node] = contiguous_view(buffer, node.type.shape)
+        elif node.op.name == "slice_scatter" and self._overwrites(node):
+            source = node.inputs[0]
+            assert isinstance(source, Node)
+            self.views[node] = self.views[source]
         elif node in self.plan.stored or node in self.called:
             self.views[node] = contiguous_view(self._buffer(node, "arena"), node.type.shape)
+
+    def _overwrites(self, node: Node) -> bool:
+        """Whether a slice write can be done in its operand's own memory, which nothing else reads."""
+        source = node.inputs[0]
+        return isinstance(source, Node) and self.users[source] == [node] and source not in self.roots \
+            and source.op.kind not in ("view", "source") and source in self.views \
+            and self.views[source].buffer.kind == "arena" and source.type.shape == node.type.shape \
+            and node.type.dtype.category != COMPLEX
 
     def _buffer(self, node: Node, kind: str) -> Buffer:
         buffer = Buffer(node.type.dtype, node.type.numel, kind, len(self.result.buffers))
@@ -214,7 +230,8 @@ class _Lowering:
         whole = self.views[node]
         for value, index in _parts(node):
             target = whole if index is None else sliced(whole, index, sliced_shape(whole.shape, index))
-            self._copy(value, target, node)
+            if not (isinstance(value, Node) and self.views.get(value) is target):  # else it lies there already
+                self._copy(value, target, node)
         return True
 
     def _copy(self, value: Operand, target: View, reader: Node) -> None:

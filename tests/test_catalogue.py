@@ -203,3 +203,13 @@ def test_complex_operands_run_on_the_host() -> None:
             wanted = np.asarray(op.eager(*operands, *attrs))
         for execution, (found,) in executions(Sample(op, operands, attrs, "").graph, operands).items():
             assert_close(found, wanted, 4.0, f"{name} {execution}")
+
+
+@pytest.mark.parametrize("name", ["sum", "mean"])
+def test_long_sums_are_accurate(name: str) -> None:
+    """The error of a compiled sum of many float32 values stays near that of NumPy's pairwise sum."""
+    x = np.full(5_000_000, 0.1, np.float32)  # roundings that all go one way
+    exact = float(getattr(np, name)(x.astype(np.float64)))
+    f = rt.compile(lambda t: getattr(t, name)())
+    for _ in range(2):
+        assert abs(float(f(x)) - exact) <= 2e-6 * abs(exact)
