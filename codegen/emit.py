@@ -13,9 +13,18 @@ from retape.ir.graph import Node, Operand, Origin
 
 from .expressions import IDENTITY, element_text, identity, joined, literal_text, operand_dtype, rename
 from .fuse import REDUCING, Group, from_memory
-from .indexed import extent_of, index_strides, indexed_strides, is_gather, is_indexed, is_scatter
+from .indexed import (
+    embedded,
+    extent_of,
+    index_strides,
+    indexed_strides,
+    is_gather,
+    is_indexed,
+    is_scatter,
+    result_strides,
+)
 from .loops import Nest, build_nest
-from .views import View, sliced
+from .views import View
 
 __all__ = ["Emitted", "emit"]
 
@@ -108,7 +117,7 @@ class _Writer:
             if is_indexed(node):
                 self._index_accesses(node, rank)
         for node in self.results:
-            view = _embedded(node, views[node]) if node.op.kind == "embed" else views[node]
+            view = embedded(node, views[node]) if node.op.kind == "embed" else views[node]
             self.accesses[node] = _Access(view, self._strides(node, rank))
         if any(map(is_indexed, self.nodes)):
             self.accesses[STATUS] = _Access(status, (0,) * rank)
@@ -156,9 +165,9 @@ class _Writer:
         if not rank:
             return ()
         if node.op.kind == "reduction":
-            return _result_strides(node, view)
+            return result_strides(node, view)
         if node.op.kind == "embed":
-            return _embedded(node, view).aligned(self.group.space)
+            return embedded(node, view).aligned(self.group.space)
         return indexed_strides(node, view) if is_scatter(node) else view.aligned(self.group.space)
 
     def _index_accesses(self, node: Node, rank: int) -> None:
@@ -304,25 +313,37 @@ class _Writer:
             target = self._address(node, self.depth - 1)
             self.kernel.at(self.depth - 1, f"{target} = {combine}({target}, {text})")
         else:
-            name = f"a{self.order[node]}"
-            inner = f"b{self.order[node]}" if combine in IDENTITY and not self.short else name
-            self.kernel.at(first - 1, f"{name} = {start}")
-            self.kernel.at(self.depth - 1, f"{inner} = {combine}({inner}, {text})")
-            if inner != name:
-                self.kernel.at(self.block, f"{inner} = {start}")
-                self.kernel.behind(self.block, f"{name} = {joined(combine, name, inner)}")
+            total = self._accumulate(node, combine, text, first)
             target = self._address(node, first - 1)
             if crosses:
                 self._fill(node, start)
-                self.kernel.behind(first - 1, f"{target} = {combine}({target}, {name})")
+                self.kernel.behind(first - 1, f"{target} = {combine}({target}, {total})")
             else:
-                self.kernel.behind(first - 1, f"{target} = {self._finished(node, name)}")
+                self.kernel.behind(first - 1, f"{target} = {self._finished(node, total)}")
                 return
         if node.op.name == "mean":
             count = self.kernel.integer("n", self.order[node], 1, node.type.numel)
             target = f"p{self.order[node]}[j]"
             self.kernel.behind(-1, f"for j in range({count}):")
             self.kernel.behind(-1, f"    {target} = {self._finished(node, target)}")
+
+    def _accumulate(self, node: Node, combine: str, text: str, first: int) -> str:
+        """Lines that combine `text` over the loops from `first` inwards in a variable; the text of the result.
+
+        Long rows are combined in blocks. Blocks of float32 are added up in float64, one addition a block.
+        """
+        dtype, number = node.type.dtype, self.order[node]
+        start, name = identity(combine, dtype), f"a{number}"
+        if combine not in IDENTITY or self.short:
+            self.kernel.at(first - 1, f"{name} = {start}")
+            self.kernel.at(self.depth - 1, f"{name} = {combine}({name}, {text})")
+            return name
+        inner, wide = f"b{number}", combine == "radd" and dtype.short == "f32"
+        self.kernel.at(first - 1, f"{name} = {'0.0' if wide else start}")
+        self.kernel.at(self.block, f"{inner} = {start}")
+        self.kernel.at(self.depth - 1, f"{inner} = {combine}({inner}, {text})")
+        self.kernel.behind(self.block, f"{name} = {joined(combine, name, f'to_f64({inner})' if wide else inner)}")
+        return f"to_f32({name})" if wide else name
 
     def _finished(self, node: Node, text: str) -> str:
         """The reduced value: a mean is divided by its count."""
@@ -377,20 +398,3 @@ def _label(key: Key) -> str:
         assert isinstance(operand, Node)
         return operand.name
     return key if isinstance(key, str) else key.name
-
-
-def _embedded(node: Node, view: View) -> View:
-    """Where in the result of `embed` the operand goes."""
-    source = node.inputs[0]
-    assert isinstance(source, Node)
-    return sliced(view, node.attr("index"), source.type.shape)
-
-
-def _result_strides(node: Node, view: View) -> tuple[int, ...]:
-    """A reduction's result over the space it is computed from: 0 along reduced dims."""
-    axes = node.attr("axis")
-    steps = list(view.strides)
-    if not node.attr("keepdims"):
-        for axis in axes:
-            steps.insert(axis, 0)
-    return tuple(0 if d in axes else s for d, s in enumerate(steps))

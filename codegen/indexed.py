@@ -1,8 +1,9 @@
-"""Reads and writes at run-time indices inside kernels: `take`, `gather` and their transposes.
+"""Where operands and results lie that aren't walked in step with the loops: indexed ones, embeds, reductions.
 
-The large array is walked with stride 0 along the indexed dim; the index, wrapped and clamped to the dim's extent, adds
-the rest of the address. An index that had to be clamped is reported through the program's status word, after which the
-program is run again by the interpreter, to raise the error that names the user's line.
+`take`, `gather` and their transposes read and write at run-time indices. The large array is walked with stride 0 along
+the indexed dim; the index, wrapped and clamped to the dim's extent, adds the rest of the address. An index that had to
+be clamped is reported through the program's status word, after which the program is run again by the interpreter, to
+raise the error that names the user's line.
 """
 
 from __future__ import annotations
@@ -10,9 +11,12 @@ from __future__ import annotations
 from retape.ir.graph import Node
 from retape.ir.shapes import Shape
 
-from .views import View
+from .views import View, sliced
 
-__all__ = ["extent_of", "index_strides", "indexed_strides", "is_gather", "is_indexed", "is_scatter"]
+__all__ = [
+    "embedded", "extent_of", "index_strides", "indexed_strides", "is_gather", "is_indexed", "is_scatter",
+    "result_strides",
+]
 
 
 def is_gather(node: Node) -> bool:
@@ -69,3 +73,20 @@ def index_strides(node: Node, view: View, rank: int) -> Shape:
         return own
     axis = node.attr("axis")
     return (*(0,) * axis, *own, *(0,) * (rank - axis - len(own)))
+
+
+def embedded(node: Node, view: View) -> View:
+    """Where in the result of `embed` the operand goes."""
+    source = node.inputs[0]
+    assert isinstance(source, Node)
+    return sliced(view, node.attr("index"), source.type.shape)
+
+
+def result_strides(node: Node, view: View) -> tuple[int, ...]:
+    """A reduction's result over the space it is computed from: 0 along reduced dims."""
+    axes = node.attr("axis")
+    steps = list(view.strides)
+    if not node.attr("keepdims"):
+        for axis in axes:
+            steps.insert(axis, 0)
+    return tuple(0 if d in axes else s for d, s in enumerate(steps))

@@ -139,6 +139,12 @@ class DtypeError(RetapeError, TypeError):
     code = "RT206"
 
 
+class InvalidOperands(RetapeError, ValueError):
+    """NumPy refuses the operands' values or extents: the largest element of nothing, a negative power of integers."""
+
+    code = "RT207"
+
+
 class UnsupportedOp(RetapeError, TypeError):
     """A call can't be recorded: it is no operation of the catalogue, or this version can't compile its effect."""
 

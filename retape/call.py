@@ -9,7 +9,7 @@ import numpy as np
 
 from retape.ir.errors import UnsupportedOp
 from retape.ir.types import default_float
-from retape.tracer.apply import located
+from retape.tracer.apply import located, plain_array
 from retape.tracer.creation import from_numpy
 from retape.tracer.state import state
 from retape.tracer.tensor import Tensor
@@ -55,7 +55,7 @@ class Call:
         if isinstance(leaf, np.generic):
             leaf = leaf.item()
         elif isinstance(leaf, np.ndarray) and type(leaf) is not np.ndarray:
-            leaf = np.asarray(leaf)
+            leaf = plain_array(leaf)
         self.leaves.append(leaf)
         if isinstance(leaf, Tensor):
             self.tensors = True

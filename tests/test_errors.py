@@ -26,7 +26,8 @@ LINES = Path(__file__).read_text().splitlines()
 BASES = {
     "RT101": RuntimeError, "RT102": RuntimeError, "RT103": RuntimeError, "RT104": RuntimeError, "RT105": RuntimeError,
     "RT106": RuntimeError, "RT107": RuntimeError, "RT108": RuntimeError, "RT201": RuntimeError, "RT202": RuntimeError,
-    "RT203": IndexError, "RT204": IndexError, "RT205": RuntimeError, "RT206": TypeError, "RT301": TypeError,
+    "RT203": IndexError, "RT204": IndexError, "RT205": RuntimeError, "RT206": TypeError,
+    "RT207": ValueError, "RT301": TypeError,
     "RT302": RuntimeError, "RT401": UserWarning, "RT501": AssertionError, "RT502": FloatingPointError,
     "RT503": RuntimeError, "RT601": ValueError, "RT602": ValueError,
 }
@@ -189,6 +190,10 @@ def unknown_numpy_function(x: Any) -> Any:
     return np.fft.fft(x)  # here
 
 
+def largest_of_nothing(x: Any) -> Any:
+    return x[3:].amax()  # here
+
+
 def unknown_ufunc(x: Any) -> Any:
     return np.nextafter(x, x)  # here
 
@@ -215,6 +220,7 @@ EAGER_AND_COMPILED: list[tuple[Callable[[Any], Any], str, str]] = [
     (reshape, "RT205", "product"), (expand, "RT20", ""), (cat, "RT205", "dim"), (slice_write, "RT20", ""),
     (float_index, "RT206", "int64"), (mean_of_integers, "RT206", "float32"), (negated_truth, "RT206", ""),
     (unknown_function, "RT301", "Function"), (unknown_numpy_function, "RT301", ""), (unknown_ufunc, "RT301", ""),
+    (largest_of_nothing, "RT207", "extents"),
     (object_operand, "RT301", "rt.tensor"), (float_as_index, "RT301", "long()"),
 ]
 IDS = [case[0].__name__ for case in EAGER_AND_COMPILED]

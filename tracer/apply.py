@@ -7,7 +7,13 @@ from typing import Any, TypeVar
 import numpy as np
 
 from retape.ir import CATALOGUE, Op, dtype_of, promote
-from retape.ir.errors import DtypeNotDifferentiable, EscapedTensor, RetapeError, UnsupportedOp
+from retape.ir.errors import (
+    DtypeNotDifferentiable,
+    EscapedTensor,
+    InvalidOperands,
+    RetapeError,
+    UnsupportedOp,
+)
 from retape.ir.types import TensorType, default_float, type_of, weak_type
 
 from .gradnode import GradNode
@@ -95,12 +101,15 @@ def located(error: E) -> E:
 
 
 def _explained(op: Op, arrays: list[Any], attrs: tuple[Any, ...], error: Exception) -> Exception:
-    """What the op's type rule says of operands that NumPy refused; NumPy's own error where the rule finds nothing."""
+    """What the op's type rule says of operands that NumPy refused, or what NumPy says, with the user's line."""
     try:
         op.infer(*(type_of(a) if isinstance(a, _ndarray) else a for a in arrays), *attrs)
     except RetapeError as known:
         return located(known)
-    return error
+    if not isinstance(error, ValueError):
+        return error
+    return located(InvalidOperands(f"`{op.name}`: {error}", ("why", "NumPy refuses these operands"),
+                                   fix="check their extents and values"))
 
 
 def _check_state(operand: Tensor) -> None:
@@ -137,8 +146,18 @@ def as_operand(value: Any) -> Any:
                                 fix="make a tensor of it with `rt.tensor(...)`"))
 
 
+def plain_array(array: Any) -> np.ndarray[Any, Any]:
+    """The memory of an ndarray's subclass as an ndarray. Raises `UnsupportedOp` for masked arrays."""
+    if isinstance(array, np.ma.MaskedArray):
+        raise located(UnsupportedOp("a masked array is no operand", ("why", "its mask would be lost"),
+                                    fix="fill it first (`a.filled(0)`), or use `rt.where` with the mask"))
+    return np.asarray(array)
+
+
 def array_operand(array: np.ndarray[Any, Any]) -> Tensor:
     """A tensor over an array's memory; in a trace, the input that the array stands for."""
+    if type(array) is not _ndarray:
+        array = plain_array(array)
     try:
         dtype_of(array.dtype)
     except TypeError as error:

@@ -12,7 +12,7 @@ from retape.ir import CATALOGUE, Array, DType, TensorType, dtype_of
 from retape.ir.errors import UnsupportedOp
 from retape.ir.types import complex_of, default_float, set_default_float
 
-from .apply import apply, array_operand, located, require_differentiable
+from .apply import apply, array_operand, located, plain_array, require_differentiable
 from .state import state
 from .tensor import Tensor, wrap
 
@@ -46,6 +46,7 @@ def tensor(data: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
         out = data.detach().clone()
         return _finished(out if dtype is None else out.to(dtype), requires_grad)
     if isinstance(data, (np.ndarray, np.generic)):
+        data = plain_array(data)
         if state.tracer is not None:
             copied = array_operand(np.asarray(data)).clone()
             return _finished(copied if dtype is None else copied.to(dtype), requires_grad)
