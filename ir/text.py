@@ -176,7 +176,7 @@ class _Reader:
         op = CATALOGUE.get(call.func.attr)
         if op is None:
             raise _bad(statement, f"the catalogue has no op {call.func.attr!r}")
-        attributes = {k.arg: self.value(k.value) for k in call.keywords}
+        attributes = {k.arg or "**": self.value(k.value) for k in call.keywords}
         if not op.variadic and len(call.args) != len(op.operands):
             raise _bad(statement, f"{op.name} takes the operands {op.operands}")
         try:

@@ -22,7 +22,6 @@ from .tensor import Tensor
 from .vocabulary import COMPOSED, METHODS
 
 Function = Callable[..., Any]
-_UNSET: Any = object()
 
 OPERATORS = {
     "__add__": "add", "__sub__": "sub", "__mul__": "mul", "__truediv__": "div", "__pow__": "pow",
