@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -26,6 +26,9 @@ from .apply import apply
 from .gradnode import Edge, GradNode, Parts, Saved
 from .state import _GradMode, describe, site, state
 from .tensor import Tensor, wrap
+
+if TYPE_CHECKING:
+    from .trace import Tracer
 
 
 class TensorBuilder(Builder):
@@ -128,8 +131,11 @@ def _run(
     with _GradMode(create_graph), np.errstate(all="ignore"):
         walk = _Walk(cotangents, found, targets, useful, on_tensors)
         for node in order:
-            with _noted(node):
+            if state.tracer is None:
                 walk.visit(node)
+            else:
+                with _noted(state.tracer, node):
+                    walk.visit(node)
     for leaf in list(found.leaves):
         if leaf._hooks:
             found.leaves[leaf] = _hooked(leaf._hooks, found.leaves[leaf], on_tensors)
@@ -143,10 +149,9 @@ def _run(
 
 
 @contextmanager
-def _noted(node: GradNode) -> Iterator[None]:
+def _noted(tracer: Tracer, node: GradNode) -> Iterator[None]:
     """In a trace, operations of the rules are marked as such; those of a custom backward have their own lines."""
-    tracer = state.tracer
-    if tracer is None or node.op.kind == "call":
+    if node.op.kind == "call":
         yield
         return
     before, tracer.note = tracer.note, f"vjp {node.label or node.op.name}"
@@ -276,8 +281,10 @@ class _Walk:
         values, out = self.unpack(node)
         for index, edge in wanted:
             part = node.derive(self.b, ct, values, out, index)
-            if part is not None:
-                self.deliver(edge, sum_to(self.b, part, part.shape, node.metas[index][1]))
+            if part is None:
+                continue
+            shape = node.metas[index][1]
+            self.deliver(edge, part if part.shape == shape else sum_to(self.b, part, part.shape, shape))
 
     def deliver(self, edge: Edge, part: Any) -> None:
         _deliver(edge, part, self.cotangents, self.found, self.targets, self.b)

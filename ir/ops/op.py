@@ -32,45 +32,42 @@ class Rule:
     variadic one). Broadcasting back and accumulation are not a rule's business.
     """
 
-    __slots__ = ("fn", "needs", "saves")
+    __slots__ = ("call", "fn", "needs", "saves")
 
     def __init__(self, fn: Callable[..., Any], operands: tuple[str, ...], attributes: tuple[str, ...]) -> None:
         self.fn = fn
         code = fn.__code__
         names = code.co_varnames[2 : code.co_argcount]
-        needs: list[tuple[str, int]] = []
+        needs: list[str] = []
+        saves: list[int] = []
         for name in names:
             if name in operands:
-                needs.append(("operand", operands.index(name)))
+                saves.append(operands.index(name))
+                needs.append(f"values[{saves[-1]}]")
             elif name in attributes:
-                needs.append(("attribute", attributes.index(name)))
-            elif name in ("out", "types", "type", "i"):
-                needs.append((name, 0))
+                needs.append(f"attrs[{attributes.index(name)}]")
+            elif name == "out":
+                saves.append(-1)
+                needs.append("out")
+            elif name in ("types", "type", "i"):
+                needs.append({"types": "types()", "type": "result()", "i": "i"}[name])
             else:
                 raise ValueError(f"rule parameter {name!r} names no operand or attribute")
         self.needs = tuple(needs)
-        self.saves = tuple(-1 if kind == "out" else index for kind, index in needs if kind in ("operand", "out"))
+        self.saves = tuple(saves)
+        self.call: Callable[..., Any] | None = None
 
     def __call__(
         self, b: Any, ct: Any, values: Any, out: Any, attrs: tuple[Any, ...], types: Callable[[], Any],
         result: Callable[[], TensorType], i: int,
     ) -> Any:
         """Apply the rule; `types` and `result` are called only where the rule asks for them."""
-        arguments: list[Any] = []
-        for kind, index in self.needs:
-            if kind == "operand":
-                arguments.append(values[index])
-            elif kind == "attribute":
-                arguments.append(attrs[index])
-            elif kind == "out":
-                arguments.append(out)
-            elif kind == "types":
-                arguments.append(types())
-            elif kind == "type":
-                arguments.append(result())
-            else:
-                arguments.append(i)
-        return self.fn(b, ct, *arguments)
+        call = self.call
+        if call is None:  # hands over just what the rule names; made at the first use
+            arguments = ", ".join(("b", "ct", *self.needs))
+            call = self.call = eval(
+                f"lambda b, ct, values, out, attrs, types, result, i: fn({arguments})", {"fn": self.fn})
+        return call(b, ct, values, out, attrs, types, result, i)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
