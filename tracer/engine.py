@@ -22,7 +22,7 @@ from retape.ir.errors import (
     SecondBackward,
 )
 
-from .apply import apply
+from .apply import apply, located
 from .gradnode import Edge, GradNode, Parts, Saved
 from .state import _GradMode, describe, site, state
 from .tensor import Tensor, wrap
@@ -164,8 +164,6 @@ def _noted(tracer: Tracer, node: GradNode) -> Iterator[None]:
 def _seed(output: Tensor, gradient: Tensor | None, on_tensors: bool) -> Any:
     """The cotangent to start with. Raises where there is none, or it doesn't fit."""
     if not output._requires_grad:
-        from .apply import located
-
         raise located(NoGradPath(
             "the tensor depends on no tensor that requires grad: it does not require grad and does not have a grad_fn",
             ("why", "it was computed from no tensor that requires grad, or under `no_grad` or after `detach()`"),

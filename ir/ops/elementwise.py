@@ -70,10 +70,6 @@ def _erfc(x: Any) -> Any:
     return erfc(x)
 
 
-def _sign(x: Any) -> Any:
-    return np.sign(x)
-
-
 def _pow_by_base(b: Any, ct: Any, x: Any, y: Any) -> Any:
     if isinstance(y, (int, float)):  # an exponent known now
         if y == 0:
@@ -86,10 +82,10 @@ def _pow_by_base(b: Any, ct: Any, x: Any, y: Any) -> Any:
 
 
 def _pow_by_exponent(b: Any, ct: Any, x: Any, y: Any, out: Any) -> Any:
-    # x ** y * log(x), with the limit 0 at x == 0; the inner `where` keeps log away from 0
-    at_zero = b.eq(x, 0) if not isinstance(x, (int, float)) else (x == 0)
-    if isinstance(at_zero, bool):
-        return b.mul(ct, b.mul(out, float(np.log(x)) if not at_zero else 0.0))
+    """x ** y * log(x), with the limit 0 at x == 0; the inner `where` keeps log away from 0."""
+    if isinstance(x, (int, float)):  # a base known now
+        return b.mul(ct, b.mul(out, math.log(x) if x > 0 else 0.0 if x == 0 else math.nan))
+    at_zero = b.eq(x, 0)
     return b.mul(ct, b.where(at_zero, 0.0, b.mul(out, b.log(b.where(at_zero, 1.0, x)))))
 
 
@@ -185,7 +181,7 @@ _function("erfc", _erfc, lambda b, ct, x: b.neg(b.mul(ct, b.mul(b.exp(b.neg(b.mu
           form="erfc(x)", cost=20.0, doc="1 - erf(x), accurate for large x.")
 _pointwise("relu", "x", lambda x: np.maximum(x, 0), lambda b, ct, x: b.where(b.gt(x, 0), ct, 0),
            kernel="rmax({x}, {zero})", form="Max(x, 0)", doc="max(x, 0); the derivative at 0 is 0.", lowest=1)
-_pointwise("sign", "x", _sign, STEP, lowest=1, form="sign(x)", doc="-1, 0 or 1.",
+_pointwise("sign", "x", np.sign, STEP, lowest=1, form="sign(x)", doc="-1, 0 or 1.",
            kernel="select({x} > {zero}, {one}, select({x} < {zero}, -{one}, select({x} == {zero}, {zero}, {x})))")
 _pointwise("floor", "x", np.floor, STEP, kernel="floor({x})", form="floor(x)", doc="Largest integer not above.",
            lowest=FLOAT)
