@@ -45,10 +45,8 @@ class Emitted:
     operands: tuple[str, ...]
     pointers: tuple[str, ...]
     views: tuple[View, ...]
-    writes: frozenset[int]
     ints: tuple[int, ...]
     extent: int
-    splittable: bool
 
     @property
     def readable(self) -> str:
@@ -106,7 +104,6 @@ class _Writer:
         self.views = views
         self.inlined = inlined
         self.nodes, self.outside = self._needed(stored)
-        self.inside = set(self.nodes)
         own = set(group.nodes)
         self.results = [node for node in self.nodes if node in stored and node in own]
         self.accesses: dict[Key, _Access] = {}
@@ -188,16 +185,11 @@ class _Writer:
         parameters = ", ".join([*(f"p{i}" for i in range(len(pointers))),
                                 *(f"k{i}" for i in range(len(self.kernel.ints))), "lo", "hi"])
         source = "\n".join([f"def kernel({parameters}):", *(f"    {line}" for line in body)]) + "\n"
-        writes = frozenset(self.order[node] for node in self.results)
         labels = {name: (node.name, None if node.op.kind == "source" else node.origin)
                   for node, name in self.names.items()}
         return Emitted(source, labels, tuple(map(_label, self.order)), pointers,
-                       tuple(a.view for a in self.accesses.values()), writes, tuple(self.kernel.ints),
-                       self.kernel.nest.extents[0], self._splittable())
-
-    def _splittable(self) -> bool:
-        """Whether ranges of the outermost loop can run apart: no reduction crosses it."""
-        return all(node.op.kind not in REDUCING or self.accesses[node].strides[0] for node in self.results)
+                       tuple(a.view for a in self.accesses.values()), tuple(self.kernel.ints),
+                       self.kernel.nest.extents[0])
 
     def _node(self, node: Node) -> None:
         if node.op.kind == "reduction":

@@ -132,8 +132,8 @@ class _Lowering:
         self.views: dict[Node, View] = {}
 
     def run(self, owners: list[Operand]) -> Lowered:
-        for index, node in enumerate(self.graph.inputs):
-            buffer = Buffer(node.type.dtype, node.type.numel, "input", index)
+        for node in self.graph.inputs:
+            buffer = Buffer(node.type.dtype, node.type.numel, "input")
             self.result.inputs.append(buffer)
             self.views[node] = _input_view(node, buffer)
         if suits(self.graph):
@@ -203,7 +203,7 @@ class _Lowering:
             and node.type.dtype.category != COMPLEX
 
     def _buffer(self, node: Node, kind: str) -> Buffer:
-        buffer = Buffer(node.type.dtype, node.type.numel, kind, len(self.result.buffers))
+        buffer = Buffer(node.type.dtype, node.type.numel, kind)
         self.result.buffers.append(buffer)
         return buffer
 

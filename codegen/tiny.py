@@ -181,17 +181,14 @@ def emit_tiny(graph: Graph, views: dict[Node, View], results: list[Node]) -> Emi
         elif name in alive:
             body.append(f"{name} = {text}")
     body += [f"p{order[node]}[{index}] = {text}" for node, index, text in stores]
-    return _emitted(body, scalars, accesses, order, results)
+    return _emitted(body, scalars, accesses)
 
 
-def _emitted(
-    body: list[str], scalars: _Scalars, accesses: dict[Node, View], order: dict[Node, int], results: list[Node]
-) -> Emitted:
-    parameters = ", ".join([*(f"p{i}" for i in range(len(order))), "lo", "hi"])
+def _emitted(body: list[str], scalars: _Scalars, accesses: dict[Node, View]) -> Emitted:
+    parameters = ", ".join([*(f"p{i}" for i in range(len(accesses))), "lo", "hi"])
     source = "\n".join([f"def kernel({parameters}):", *(f"    {line}" for line in body)]) + "\n"
-    return Emitted(source, scalars.labels, tuple(node.name for node in order),
-                   tuple(view.buffer.dtype.short for view in accesses.values()), tuple(accesses.values()),
-                   frozenset(order[node] for node in results), (), 1, False)
+    return Emitted(source, scalars.labels, tuple(node.name for node in accesses),
+                   tuple(view.buffer.dtype.short for view in accesses.values()), tuple(accesses.values()), (), 1)
 
 
 def _alive(lines: list[tuple[str, str]], wanted: set[str]) -> set[str]:

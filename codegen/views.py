@@ -17,14 +17,13 @@ __all__ = ["Buffer", "View", "apply_view", "contiguous_view", "reshaped_strides"
 class Buffer:
     """A stretch of memory of one element type.
 
-    `kind`: "input" (the caller's array number `index`), "output" (a fresh array each call), "arena" (an offset into the
-    program's workspace), "constant" (made once), "host" (made by a host step), "status" (where kernels report errors).
+    `kind`: "input" (the caller's array), "output" (a fresh array each call), "arena" (an offset into the program's
+    workspace), "constant" (made once), "host" (made by a host step), "status" (where kernels report errors).
     """
 
     dtype: DType
     numel: int
     kind: str
-    index: int = -1
     constant: Any = None
 
     @property

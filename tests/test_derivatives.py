@@ -506,3 +506,22 @@ def test_rules_emit_only_ops_of_the_catalogue_with_rules() -> None:
             assert all(node.op is CATALOGUE[node.op.name] for node in graph.nodes)
             if not any(n.type.dtype is f64 for n in graph.inputs):
                 break
+
+
+@pytest.mark.parametrize("wrap", [lambda f: f, rt.compile], ids=["eager", "compiled"])
+def test_auxiliary_results_pass_by_the_derivative(wrap: Any) -> None:
+    def f(x: Any, k: float) -> Any:
+        y = x * x
+        return (y * k).sum(), {"squares": y, "count": 3}
+
+    x = np.array([1.0, -2.0, 3.0])
+    both, only = wrap(rt.func.value_and_grad(f, has_aux=True)), wrap(rt.func.grad(f, has_aux=True))
+    for _ in range(3):
+        (value, aux), gradient = both(x, 0.5)
+        again, other = only(x, 0.5)
+        assert value == 7.0 and aux["count"] == other["count"] == 3
+        np.testing.assert_array_equal(gradient, x)
+        np.testing.assert_array_equal(again, x)
+        np.testing.assert_array_equal(aux["squares"], x * x)
+        np.testing.assert_array_equal(other["squares"], x * x)
+        assert type(gradient) is type(aux["squares"]) is np.ndarray

@@ -1,8 +1,9 @@
 """Vector math: elementary functions without branches, which LLVM turns into vector code inside generated kernels.
 
 A kernel calls `vm_<name>_f64` and `vm_<name>_f32`. Compiled, such a name is a numba intrinsic that writes the body of
-the function as LLVM instructions in place: nothing to infer types for, no callee to compile and link. The same
-functions run on NumPy scalars, for kernels that run without numba.
+the function as LLVM instructions in place: nothing to infer types for, no callee to compile and link. A kernel with
+tanh and exp takes 47 ms to build so, 53 with njit callees, 121 with their text inlined. The same functions run on NumPy
+scalars, for kernels that run without numba.
 
 What the functions are written in is in `value`; the functions are in `exp_log`, `hyperbolic`, `trig` (and `far`, for
 large arguments), `inverse_trig`, `error_function`, `power`, `roots` and `gamma`; `fits` says where their `coefficients`
@@ -30,7 +31,7 @@ from retape.codegen.vmath import (
     trig,
 )
 
-__all__ = ["NAMES", "ULP", "expand", "fingerprint", "namespace"]
+__all__ = ["NAMES", "ULP", "fingerprint", "namespace"]
 
 _UNARY: dict[str, Callable[..., Any]] = {
     "exp": exp_log.exp,
@@ -76,15 +77,6 @@ ULP: dict[str, float] = {**dict.fromkeys(NAMES, 2.0), "lgamma": 4.0, "digamma": 
 For lgamma and digamma it holds for x > 0; below, where they have zeros without a formula, the error is at most
 4 ULP of the larger of 1 and |value|, twice that in f64.
 """
-
-
-def expand(source: str) -> str:
-    """Kernel source as it is to be compiled: unchanged, because the calls are intrinsics.
-
-    Inlined as text, tanh and exp made a kernel compile in 121 ms, as njit callees in 53 (the first kernel of a process
-    in 297), as intrinsics in 47 (80).
-    """
-    return source
 
 
 @cache

@@ -158,11 +158,6 @@ def f32(x: Scalar) -> Scalar:
     return x.convert("float") if isinstance(x, Value) else np.float32(x)
 
 
-def u64(k: Scalar) -> Scalar:
-    """An unsigned integer widened to 64 bits."""
-    return k.convert("i64") if isinstance(k, Value) else np.uint64(k)
-
-
 def u32(k: Scalar) -> Scalar:
     """The low 32 bits of an unsigned integer."""
     return k.convert("i32") if isinstance(k, Value) else np.uint32(k & 0xFFFFFFFF)
