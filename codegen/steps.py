@@ -1,0 +1,110 @@
+"""Steps of a program, and the draft into which lowering writes them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from retape.ir import CATALOGUE, Graph, TensorType, i64
+from retape.ir.graph import Node, Operand
+from retape.ir.shapes import row_major_strides
+
+from .emit import Emitted, emit
+from .fuse import Group
+from .views import Buffer, View, contiguous_view
+
+__all__ = ["Draft", "HostStep", "KernelStep", "Lowered", "ProductStep", "Step", "input_view"]
+
+
+@dataclass(frozen=True, slots=True)
+class KernelStep:
+    """Run a generated kernel over the whole range of its outermost loop."""
+
+    emitted: Emitted
+
+
+@dataclass(frozen=True, slots=True)
+class ProductStep:
+    """C = A @ B through BLAS: `arguments` are those of `native.blas.product`."""
+
+    operands: tuple[View, View, View]
+    arguments: dict[str, Any]
+    batch: int
+
+
+@dataclass(frozen=True, slots=True)
+class HostStep:
+    """An operation that runs its eager form in Python; its result becomes the buffer's memory."""
+
+    node: Node
+    operands: tuple[View | Any, ...]
+    result: Buffer
+
+
+Step = KernelStep | ProductStep | HostStep
+
+
+@dataclass(slots=True)
+class Lowered:
+    """A program before it is bound to memory. `outputs` tells where each result lies, and whether it is copied out."""
+
+    graph: Graph
+    steps: list[Step] = field(default_factory=list)
+    inputs: list[Buffer] = field(default_factory=list)
+    outputs: list[tuple[View | Any, bool]] = field(default_factory=list)
+    buffers: list[Buffer] = field(default_factory=list)
+    status: Buffer = field(default_factory=lambda: Buffer(i64, 1, "status"))
+
+
+def input_view(node: Node, buffer: Buffer) -> View:
+    """How an input lies in the caller's memory."""
+    return View(buffer, node.type.shape, node.type.strides or row_major_strides(node.type.shape))
+
+
+class Draft:
+    """A program that is being lowered: where each value lies (`views`), and the steps so far."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.result = Lowered(graph)
+        self.views: dict[Node, View] = {}
+        for node in graph.inputs:
+            buffer = Buffer(node.type.dtype, node.type.numel, "input")
+            self.result.inputs.append(buffer)
+            self.views[node] = input_view(node, buffer)
+
+    def buffer(self, node: Node, kind: str) -> Buffer:
+        """New memory for a value."""
+        buffer = Buffer(node.type.dtype, node.type.numel, kind)
+        self.result.buffers.append(buffer)
+        return buffer
+
+    def place_new(self, node: Node) -> View:
+        """A value in a new part of the workspace."""
+        view = self.views[node] = contiguous_view(self.buffer(node, "arena"), node.type.shape)
+        return view
+
+    def place_source(self, node: Node) -> None:
+        """A value that is known: made once."""
+        buffer = self.buffer(node, "constant")
+        buffer.constant = np.ascontiguousarray(node.op.eager(*node.attrs), node.type.dtype.numpy)
+        self.views[node] = contiguous_view(buffer, node.type.shape)
+
+    def kernel(self, group: Group, stored: set[Node], inlined: set[Node]) -> None:
+        """Append the kernel of a group."""
+        status = contiguous_view(self.result.status, ())
+        self.result.steps.append(KernelStep(emit(group, self.views, stored, inlined, status)))
+
+    def copy(self, value: Operand, target: View, reader: Node) -> None:
+        """Append a kernel that writes a value, broadcast, to a view."""
+        dtype, shape = target.buffer.dtype, target.shape
+        if not isinstance(value, Node):
+            literal = Node(CATALOGUE["full"], (), ((), value, dtype), TensorType(dtype, ()), f"{reader.name}_value")
+            self.place_source(literal)
+            value = literal
+        copy = Node(CATALOGUE["clone"], (value,), (), TensorType(dtype, shape), f"{reader.name}_part", reader.origin)
+        self.views[copy] = target
+        space = () if all(extent == 1 for extent in shape) else shape
+        self.kernel(Group(0, space, [copy]), {copy}, set())
