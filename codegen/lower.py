@@ -9,7 +9,7 @@ from retape.ir.types import COMPLEX
 
 from .assembly import assemble
 from .fuse import Group, Plan, fuse
-from .products import multiply
+from .products import is_product, multiply
 from .steps import Draft, HostStep, KernelStep, Lowered, ProductStep, Step, input_view
 from .tiny import emit_tiny, suits
 from .views import Buffer, View, apply_view, contiguous_view
@@ -145,7 +145,8 @@ class _Lowering(Draft):
 
     def _call(self, node: Node) -> None:
         """A step outside kernels: a product, copies to parts of an array, or the operation's eager form."""
-        if node.op.name == "matmul" and multiply(self, node):
+        if is_product(node):
+            multiply(self, node)
             return
         if node.type.dtype.category != COMPLEX and assemble(self, node):
             return

@@ -9,7 +9,7 @@ import numpy as np
 
 from retape.ir import CATALOGUE, Graph, TensorType, i64
 from retape.ir.graph import Node, Operand
-from retape.ir.shapes import row_major_strides
+from retape.ir.shapes import Shape, row_major_strides
 
 from .emit import Emitted, emit
 from .fuse import Group
@@ -108,3 +108,13 @@ class Draft:
         self.views[copy] = target
         space = () if all(extent == 1 for extent in shape) else shape
         self.kernel(Group(0, space, [copy]), {copy}, set())
+
+    def duplicate(self, view: View, shape: Shape, reader: Node) -> View:
+        """Append a kernel that copies a view, broadcast to `shape`, to new memory; returns where."""
+        dtype = view.buffer.dtype
+        source = Node(CATALOGUE["clone"], (), (), TensorType(dtype, view.shape), f"{reader.name}_source", reader.origin)
+        copy = Node(CATALOGUE["clone"], (source,), (), TensorType(dtype, shape), f"{reader.name}_copy", reader.origin)
+        self.views[source] = view
+        target = self.place_new(copy)
+        self.copy(source, target, reader)
+        return target

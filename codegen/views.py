@@ -10,7 +10,7 @@ from retape.ir import DType
 from retape.ir.graph import Node
 from retape.ir.shapes import Shape, row_major_strides
 
-__all__ = ["Buffer", "View", "apply_view", "contiguous_view", "reshaped_strides", "sliced"]
+__all__ = ["Buffer", "View", "apply_view", "contiguous_view", "reshaped_strides", "sliced", "transposed"]
 
 
 @dataclass(eq=False, slots=True)
@@ -56,6 +56,12 @@ class View:
 
 def contiguous_view(buffer: Buffer, shape: Shape) -> View:
     return View(buffer, shape, row_major_strides(shape))
+
+
+def transposed(view: View) -> View:
+    """The last two dims exchanged."""
+    (*lead, rows, columns), (*steps, step, inner) = view.shape, view.strides
+    return View(view.buffer, (*lead, columns, rows), (*steps, inner, step), view.offset)
 
 
 def reshaped_strides(shape: Shape, strides: Shape, target: Shape) -> Shape | None:

@@ -152,10 +152,10 @@ class _Unjitted:
     def product(self, step: ProductStep) -> None:
         """What BLAS does with these numbers."""
         left, right, out = (self.pointer(view.buffer) for view in step.operands)
-        starts = [view.offset for view in step.operands]
         a = step.arguments
+        starts = a["offsets"]
         m, n, k = a["m"], a["n"], a["k"]
-        strides = a.get("batch_strides", (0, 0, 0))
+        strides = a["batch_strides"]
         for number in range(step.batch):
             at = [start + number * stride for start, stride in zip(starts, strides, strict=True)]
             x = left.array((m, k), (1, a["lda"]) if a["transpose_a"] else (a["lda"], 1), at[0])

@@ -55,6 +55,20 @@ def test_products(dtype: str, shape: tuple[int, int, int], beta: float) -> None:
         assert (c[:, :, n:] == margin).all()
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(3, 4, 5), (1, 200, 150), (200, 1, 150)])
+def test_matrices_that_begin_inside_an_array(dtype: str, shape: tuple[int, int, int]) -> None:
+    m, n, k = shape
+    rng = np.random.default_rng(0)
+    a, b, c = (rng.standard_normal(count).astype(DTYPES[dtype]) for count in (m * k + 7, k * n + 11, m * n + 13))
+    wanted = c.copy()
+    wanted[13:] = (a[7:].reshape(m, k) @ b[11:].reshape(k, n)).ravel()
+    address, ints = blas.product(dtype, m, n, k, k, n, n, offsets=(7, 11, 13))
+    Tape(np.array([[address, 0, 0, 0, 1]]), 3, np.array(ints)).call(np.arange(3), (a, b, c))
+    np.testing.assert_allclose(c, wanted, rtol=1e-12 if dtype == "f64" else 1e-4, atol=1e-4)
+    assert (c[:13] == wanted[:13]).all()
+
+
 def test_one_matrix_for_a_whole_batch() -> None:
     rng = np.random.default_rng(0)
     a, b, c = rng.random((4, 5)), rng.random((3, 5, 6)), np.zeros((3, 4, 6))

@@ -57,17 +57,18 @@ def product(
     alpha: float = 1.0,
     beta: float = 0.0,
     batch_strides: Sequence[int] = (0, 0, 0),
+    offsets: Sequence[int] = (0, 0, 0),
 ) -> tuple[int, list[int]]:
-    """The kernel address and the 14 integers of a product: gemm, or gemv for a large matrix by one vector.
+    """The kernel address and the 17 integers of a product: gemm, or gemv for a large matrix by one vector.
 
     op(A) is m x k, op(B) is k x n, C is m x n. ``lda``, ``ldb`` and ``ldc`` are distances between rows as they are
     stored, in elements; ``batch_strides`` the distances between the matrices of a batch, for A, B and C (0 repeats a
-    matrix). With ``beta=0`` C is not read. ``ValueError`` if a row is longer than its stride, or if a number is beyond
-    the 32 bits that BLAS has.
+    matrix), ``offsets`` the elements at which they begin. With ``beta=0`` C is not read. ``ValueError`` if a row is
+    longer than its stride, or if a number is beyond the 32 bits that BLAS has.
     """
     ints = gemm_ints(
         dtype, m, n, k, lda, ldb, ldc, transpose_a=transpose_a, transpose_b=transpose_b,
-        alpha=alpha, beta=beta, batch_strides=batch_strides,
+        alpha=alpha, beta=beta, batch_strides=batch_strides, offsets=offsets,
     )  # fmt: skip
     if min(m, n) != 1 or max(m, n) * k < _GEMV_FROM:
         return gemm(dtype), ints
@@ -95,8 +96,9 @@ def gemm_ints(
     alpha: float = 1.0,
     beta: float = 0.0,
     batch_strides: Sequence[int] = (0, 0, 0),
+    offsets: Sequence[int] = (0, 0, 0),
 ) -> list[int]:
-    """The 14 integer words of ``gemm``, with the meaning and the errors of ``product``."""
+    """The 17 integer words of ``gemm``, with the meaning and the errors of ``product``."""
     _known(dtype)
     for name, extent in (("m", m), ("n", n), ("k", k)):
         if extent < 0:
@@ -111,7 +113,7 @@ def gemm_ints(
             raise ValueError(f"gemm_ints: {name} is {value}; BLAS counts in 32 bits, so at most {_LIMIT}")
     flags = (_flag(transpose_a), _flag(transpose_b))
     scales = (_bits(alpha), _bits(beta))
-    return [routine(dtype), *values.values(), *flags, *scales, *(int(stride) for stride in batch_strides)]
+    return [routine(dtype), *values.values(), *flags, *scales, *map(int, batch_strides), *map(int, offsets)]
 
 
 @cache

@@ -1,22 +1,19 @@
 """The LLVM text of the BLAS kernels; ``blas`` fills in the element type.
 
-Integer words 0 to 13 are loaded as ``%w0`` to ``%w13``. BLAS takes every argument by reference.
+Integer words 0 to 16 are loaded as ``%w0`` to ``%w16``; the last three are the elements at which A, B and C begin. BLAS
+takes every argument by reference.
 """
 
 from __future__ import annotations
 
-WORDS = 14
+WORDS = 17
 
 GEMM = """
 define void @"{symbol}"(ptr %ptrs, ptr %ints, i64 %lo, i64 %hi) nounwind {{
 entry:
 {words}
 {scalars}
-  %a0 = load ptr, ptr %ptrs
-  %ptrs.1 = getelementptr ptr, ptr %ptrs, i64 1
-  %b0 = load ptr, ptr %ptrs.1
-  %ptrs.2 = getelementptr ptr, ptr %ptrs, i64 2
-  %c0 = load ptr, ptr %ptrs.2
+{operands}
   %routine = inttoptr i64 %w0 to ptr
   br label %test
 test:
@@ -47,15 +44,11 @@ entry:
 {words}
 {scalars}
   %swap = icmp ne i64 %w8, 0
-  %first = load ptr, ptr %ptrs
-  %ptrs.1 = getelementptr ptr, ptr %ptrs, i64 1
-  %second = load ptr, ptr %ptrs.1
-  %a0 = select i1 %swap, ptr %second, ptr %first
-  %x0 = select i1 %swap, ptr %first, ptr %second
+{operands}
+  %matrix = select i1 %swap, ptr %b0, ptr %a0
+  %vector = select i1 %swap, ptr %a0, ptr %b0
   %skip1.a = select i1 %swap, i64 %w12, i64 %w11
   %skip1.x = select i1 %swap, i64 %w11, i64 %w12
-  %ptrs.2 = getelementptr ptr, ptr %ptrs, i64 2
-  %y0 = load ptr, ptr %ptrs.2
   %routine = inttoptr i64 %w0 to ptr
   br label %test
 test:
@@ -66,9 +59,9 @@ body:
   %skip.a = mul i64 %i, %skip1.a
   %skip.x = mul i64 %i, %skip1.x
   %skip.y = mul i64 %i, %w13
-  %a = getelementptr {type}, ptr %a0, i64 %skip.a
-  %x = getelementptr {type}, ptr %x0, i64 %skip.x
-  %y = getelementptr {type}, ptr %y0, i64 %skip.y
+  %a = getelementptr {type}, ptr %matrix, i64 %skip.a
+  %x = getelementptr {type}, ptr %vector, i64 %skip.x
+  %y = getelementptr {type}, ptr %c0, i64 %skip.y
   call void %routine(ptr %trans, ptr %rows, ptr %columns, ptr %alpha, ptr %a, ptr %lda, ptr %x, ptr %incx,
                      ptr %beta, ptr %y, ptr %incy)
   %next = add i64 %i, 1
@@ -100,4 +93,12 @@ def text(template: str, scalars: tuple[str, ...], symbol: str, kind: str) -> str
             spill.append(f"  %{name}.f = fptrunc double %{name}.d to float")
             value = f"%{name}.f"
         spill.append(f"  store {kind} {value}, ptr %{name}")
-    return template.format(symbol=symbol, type=kind, words="\n".join(words), scalars="\n".join(spill))
+    operands = []
+    for i, name in enumerate("abc"):
+        operands += [
+            f"  %{name}.at = getelementptr ptr, ptr %ptrs, i64 {i}",
+            f"  %{name}.base = load ptr, ptr %{name}.at",
+            f"  %{name}0 = getelementptr {kind}, ptr %{name}.base, i64 %w{14 + i}",
+        ]
+    parts = {"words": words, "scalars": spill, "operands": operands}
+    return template.format(symbol=symbol, type=kind, **{name: "\n".join(lines) for name, lines in parts.items()})

@@ -1,0 +1,58 @@
+"""Matrix products: how many calls of BLAS, and how few copies, a program needs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import retape as rt
+from retape.codegen.lower import HostStep, KernelStep, ProductStep, lower
+from tests.support import executions
+
+RNG = np.random.default_rng(0)
+A, B, C = RNG.standard_normal((3, 4, 5, 6)), RNG.standard_normal((4, 6, 7)), RNG.standard_normal((6, 7))
+D, V, W = RNG.standard_normal((3, 1, 6, 7)), RNG.standard_normal((40, 40)), RNG.standard_normal((4, 3, 5, 6))
+
+
+def steps(function: Callable[..., Any], *arrays: Any) -> tuple[int, int, int]:
+    """How many products, kernels and host steps a function takes, after all executions have agreed."""
+    graph = rt.compile(function).specialize(*arrays).graph
+    found = executions(graph, arrays)
+    for name, results in found.items():
+        for result, wanted in zip(results, found["interpreter"], strict=True):
+            np.testing.assert_allclose(result, wanted, rtol=1e-10, atol=1e-10, err_msg=name)
+    kinds = [type(step) for step in lower(graph).steps]
+    return kinds.count(ProductStep), kinds.count(KernelStep), kinds.count(HostStep)
+
+
+@pytest.mark.parametrize(("function", "arrays", "products"), [
+    (lambda a, b: a @ b, (A, B), 3),
+    (lambda a, b: a @ b, (A, C), 1),
+    (lambda a, b: a @ b, (A, D), 3),
+    (lambda a, b: b.transpose(-1, -2) @ a.transpose(-1, -2), (A, B), 3),
+    (lambda a, b: (a @ b).transpose(-1, -2), (A[0], B), 1),
+    (lambda v: v[3:20, 5:9] @ v[30:34, 2:17], (V,), 1),
+    (lambda v: v[3:20, 5:9].transpose(0, 1) @ v[3:20, 2:17], (V,), 1),
+    (lambda v: v[::2, 5:9] @ v[3:7, 1:4], (V,), 1),
+    (lambda v: v[::2, 5] @ v[:20, 3], (V,), 1),
+    (lambda v: v[1:] @ v[3, :], (V,), 1),
+    (lambda v, w: v[1:, 1:] @ w[3:, 2], (RNG.standard_normal((200, 200)), RNG.standard_normal((202, 4))), 1),
+    (lambda a, b: a[:, 1:, 2:] @ b[0, 2:, 1:], (A[0], B), 1),
+    (lambda w, b: w.transpose(0, 1) @ b, (W, B), 3),
+], ids=range(13))
+def test_products_without_copies(function: Any, arrays: Any, products: int) -> None:
+    assert steps(function, *arrays) == (products, 0, 0)
+
+
+@pytest.mark.parametrize(("function", "arrays", "expected"), [
+    (lambda v: v[::2, ::3] @ v[3:17, 2:9], (V,), (1, 1, 0)),  # neither rows nor columns are contiguous
+    (lambda v: v[:20].flip(0) @ v, (V,), (1, 1, 0)),
+    (lambda a, b: a.transpose(0, 1)[:, :, None] @ b, (RNG.standard_normal((9, 9, 3, 4)),
+                                                      RNG.standard_normal((2, 4, 3))), (1, 2, 0)),
+    (lambda a, b: a[:, :0] @ b[:0], (V, W[0, 0, 0, 0] * V), (0, 0, 1)),
+])
+def test_products_with_copies(function: Any, arrays: Any, expected: tuple[int, int, int]) -> None:
+    assert steps(function, *arrays) == expected
