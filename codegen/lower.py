@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from retape.ir import CATALOGUE, Graph
+from retape.ir.collection import rarely
 from retape.ir.graph import Node, Operand, users_of
-from retape.ir.passes import collect_embeds, erase_markers, simplify
+from retape.ir.passes import MARKERS, collect_embeds, simplify
 from retape.ir.types import COMPLEX
 
 from .assembly import assemble
@@ -20,9 +23,10 @@ __all__ = ["HostStep", "KernelStep", "Lowered", "ProductStep", "Step", "lower"]
 def lower(graph: Graph) -> Lowered:
     """Simplify, fuse and place a graph's operations. The graph may be of any kind: saved values and guards are
     further outputs, in that order."""
-    owners = _owners(graph)
-    graph = _with_copies(collect_embeds(simplify(erase_markers(graph))))
-    return _Lowering(graph).run(owners)
+    with rarely:
+        owners = _owners(graph)
+        graph = _with_copies(collect_embeds(simplify(graph, MARKERS)))
+        return _Lowering(graph).run(owners)
 
 
 def results_of(graph: Graph) -> list[Operand]:
@@ -42,31 +46,43 @@ def _owners(graph: Graph) -> list[Operand]:
 
 def _with_copies(graph: Graph) -> Graph:
     """The graph with a `clone` wherever a reshape can't be a view."""
-    views: dict[Node, View] = {}
-    new: dict[Node, Node] = {}
-    nodes: list[Node] = []
+    views: dict[Any, View] = {}  # of inputs and of views; other values are row-major
     for node in graph.inputs:
         views[node] = input_view(node, Buffer(node.type.dtype, node.type.numel, "input"))
-    for old in graph.nodes:
-        inputs = tuple(new.get(i, i) if isinstance(i, Node) else i for i in old.inputs)
-        node = old if inputs == old.inputs else Node(old.op, inputs, old.attrs, old.type, old.name, old.origin)
-        buffer = Buffer(node.type.dtype, node.type.numel, "arena")
-        view: View | None = contiguous_view(buffer, node.type.shape)
+    copies: dict[Node, Node] = {}
+    for node in graph.nodes:
         if node.op.kind == "view":
-            source = inputs[0]
+            source = node.inputs[0]
             assert isinstance(source, Node)
-            view = apply_view(node, views[source])
+            view = apply_view(node, views.get(source) or _row_major(source))
             if view is None:
                 copy = Node(CATALOGUE["clone"], (source,), (), source.type, f"{node.name}_copy", node.origin)
-                nodes.append(copy)
-                views[copy] = contiguous_view(Buffer(copy.type.dtype, copy.type.numel, "arena"), copy.type.shape)
-                node = Node(node.op, (copy,), node.attrs, node.type, node.name, node.origin)
-                view = apply_view(node, views[copy])
-        assert view is not None
-        views[node] = view
-        new[old] = node
+                copies[node] = copy
+                view = apply_view(node, _row_major(copy))
+            assert view is not None
+            views[node] = view
+    return _inserted(graph, copies) if copies else graph
+
+
+def _row_major(node: Node) -> View:
+    return contiguous_view(Buffer(node.type.dtype, node.type.numel, "arena"), node.type.shape)
+
+
+def _inserted(graph: Graph, copies: dict[Node, Node]) -> Graph:
+    """The graph in which the views in `copies` are taken of copies of their operand."""
+    new: dict[Any, Node] = {}
+    nodes: list[Node] = []
+    for old in graph.nodes:
+        node, copy = old, copies.get(old)
+        inputs = tuple([new.get(i, i) for i in old.inputs])
+        if copy is not None:
+            copy = Node(copy.op, inputs, copy.attrs, copy.type, copy.name, copy.origin)
+            nodes.append(copy)
+            inputs = (copy,)
+        if inputs != old.inputs:
+            node = new[old] = Node(old.op, inputs, old.attrs, old.type, old.name, old.origin)
         nodes.append(node)
-    return graph.map_roots(nodes, lambda o: new.get(o, o) if isinstance(o, Node) else o)
+    return graph.map_roots(nodes, lambda o: new.get(o, o))
 
 
 class _Lowering(Draft):

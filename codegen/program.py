@@ -66,7 +66,8 @@ class Program:
         for buffer in (*lowered.inputs, *lowered.buffers):
             if buffer.kind != "arena":
                 self._value_index(buffer)
-        self._fresh = [(i, b.dtype.numpy, _full_shape(b, lowered)) for b, i in self._external.items()
+        shapes = _full_shapes(lowered)
+        self._fresh = [(i, b.dtype.numpy, shapes.get(b, (b.numel,))) for b, i in self._external.items()
                        if b.kind == "output"]
         self._constants = [(i, b.constant) for b, i in self._external.items() if b.kind == "constant"]
         self._inputs = [(self._external[b], node.type.dtype.numpy) for b, node in
@@ -290,13 +291,13 @@ def _product(step: ProductStep) -> tuple[int, list[int]]:
     return blas.product(**step.arguments)
 
 
-def _full_shape(buffer: Buffer, lowered: Lowered) -> tuple[int, ...]:
-    """The shape in which an output is allocated: its own, where a result is the whole of it."""
+def _full_shapes(lowered: Lowered) -> dict[Buffer, tuple[int, ...]]:
+    """The shapes in which outputs are allocated: a result's own, where it is the whole of its buffer."""
+    shapes: dict[Buffer, tuple[int, ...]] = {}
     for where, _ in lowered.outputs:
-        if isinstance(where, View) and where.buffer is buffer and where.offset == 0 and where.is_row_major \
-                and _numel(where) == buffer.numel:
-            return where.shape
-    return (buffer.numel,)
+        if isinstance(where, View) and where.offset == 0 and where.is_row_major and _numel(where) == where.buffer.numel:
+            shapes.setdefault(where.buffer, where.shape)
+    return shapes
 
 
 def _lifetimes(lowered: Lowered) -> list[tuple[Buffer, int, int]]:

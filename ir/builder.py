@@ -53,25 +53,38 @@ NUMPY = NumpyBuilder()
 
 def value_key(value: Any) -> Hashable:
     """A key under which literals and attributes are the same value: 1, 1.0, True, 0.0 and -0.0 all differ."""
+    kind = value.__class__
+    if kind is tuple:
+        return tuple([value_key(v) for v in value])
+    if kind is int or kind is str:
+        return kind, value
     if isinstance(value, (float, complex, slice)):
-        return type(value), repr(value)
-    if isinstance(value, tuple):
-        return tuple(value_key(v) for v in value)
-    return type(value), value
+        return kind, repr(value)
+    return kind, value
 
 
 class GraphBuilder(Builder):
-    """Appends nodes, giving the existing one where the same operation was made before (`consing`)."""
+    """Appends nodes, giving the existing one where the same operation was made before (`consing`).
+
+    Result types are found once for each operation on operands of the same types with the same attributes.
+    """
 
     def __init__(self, consing: bool = True, prefix: str = "") -> None:
         self.nodes: list[Node] = []
         self.prefix = prefix
         self.origin: Origin = None
-        self._known: dict[Hashable, Node] | None = {} if consing else None
+        self.consing = consing
+        self._known: dict[Hashable, Node] = {}
         self._names: set[str] = set()
+        self._types: dict[Hashable, tuple[TensorType, list[Any]]] = {}
+        self._shared: dict[TensorType, TensorType] = {}
 
     def call(self, op: Op) -> Callable[..., Any]:
+        count = -1 if op.variadic or op.attributes else len(op.operands)
+
         def emit(*operands: Any, **attributes: Any) -> Any:
+            if len(operands) == count and not attributes:
+                return self.emit(op, operands)
             inputs, attrs = op.bind(operands, attributes)
             return self.emit(op, inputs, attrs)
 
@@ -86,23 +99,43 @@ class GraphBuilder(Builder):
         origin: Origin = None, type: TensorType | None = None,
     ) -> Operand:
         """Append an operation; on literals alone a pointwise one is computed. Raises the op's located errors."""
-        if op.kind == "pointwise" and not any(isinstance(i, Node) for i in inputs):
+        operands, literal = _keys(inputs)
+        if literal and op.kind == "pointwise":
             with np.errstate(all="ignore"):
                 number: Literal = np.asarray(op.eager(*inputs, *attrs)).item()
                 return number
-        key: Hashable = None
-        if self._known is not None:
-            key = (op.name, tuple(id(i) if isinstance(i, Node) else value_key(i) for i in inputs), value_key(attrs))
+        values = value_key(attrs) if attrs else ()
+        if self.consing:
+            key = (op, values, *operands)
             found = self._known.get(key)
             if found is not None:
                 return found
         if type is None:
-            type = op.infer(*(i.type if isinstance(i, Node) else i for i in inputs), *attrs)
+            type = self.infer(op, inputs, attrs, values)
         node = Node(op, inputs, attrs, type, self.name_for(op, name), self.origin if origin is None else origin)
         self.nodes.append(node)
-        if self._known is not None:
+        if self.consing:
             self._known[key] = node
         return node
+
+    def infer(self, op: Op, inputs: tuple[Operand, ...], attrs: tuple[Any, ...], values: Hashable = None) -> TensorType:
+        """The result type; equal types are one object. Raises the op's located errors. `values` is the attributes'
+        key, where the caller has it."""
+        values = value_key(attrs) if values is None else values
+        return self._infer(op, [i.type if i.__class__ is Node else i for i in inputs], attrs, values)
+
+    def _infer(self, op: Op, types: list[Any], attrs: tuple[Any, ...], values: Hashable) -> TensorType:
+        key = (op, values, *[id(t) if t.__class__ is TensorType else value_key(t) for t in types])
+        found = self._types.get(key)
+        if found is None:
+            shared = [self._shared.setdefault(t, t) if t.__class__ is TensorType else t for t in types]
+            if any(s is not t for s, t in zip(shared, types, strict=True)):  # others, perhaps equal to known ones
+                result = self._infer(op, shared, attrs, values)
+            else:
+                result = op.infer(*types, *attrs)
+                result = self._shared.setdefault(result, result)
+            found = self._types[key] = result, types  # keeps alive what the key identifies
+        return found[0]
 
     def name_for(self, op: Op, wanted: str | None) -> str:
         """A free name: `wanted`, or the op's (or the builder's) with the node's number."""
@@ -121,11 +154,33 @@ class GraphBuilder(Builder):
         """Take a node over as it is; later equal operations give this one."""
         self.nodes.append(node)
         self._names.add(node.name)
-        if self._known is not None:
-            key = (node.op.name, tuple(id(i) if isinstance(i, Node) else value_key(i) for i in node.inputs),
-                   value_key(node.attrs))
-            self._known.setdefault(key, node)
+        self._known.setdefault((node.op, value_key(node.attrs), *_keys(node.inputs)[0]), node)
         return node
+
+    def known(self, node: Node) -> Node:
+        """An equal operation that was made before; else the node, taken over, under a name that is free."""
+        key = (node.op, value_key(node.attrs), *_keys(node.inputs)[0])
+        found = self._known.get(key)
+        if found is None:
+            name = self.unique(node.name)
+            found = node if name == node.name else Node(
+                node.op, node.inputs, node.attrs, node.type, name, node.origin)
+            self._known[key] = found
+            self.nodes.append(found)
+        return found
+
+
+def _keys(inputs: tuple[Operand, ...]) -> tuple[list[Hashable], bool]:
+    """Nodes for themselves, keys of literals; and whether there are literals alone."""
+    operands: list[Hashable] = []
+    literal = True
+    for operand in inputs:
+        if operand.__class__ is Node:
+            literal = False
+            operands.append(operand)
+        else:
+            operands.append(value_key(operand))
+    return operands, literal
 
 
 def sum_to(b: Any, value: Any, shape: tuple[int, ...], target: tuple[int, ...]) -> Any:

@@ -20,7 +20,7 @@ from retape.codegen.program import compile_graph
 from retape.codegen.views import Buffer, View
 from retape.ir import CATALOGUE, DTYPES, Array, Graph, GraphBuilder, Op, TensorType, dtype_of, f32, f64, input_node
 from retape.ir.errors import RetapeError
-from retape.ir.passes import erase_markers
+from retape.ir.passes import MARKERS, simplify
 
 __all__ = [
     "Sample", "assert_close", "all_ops", "attributes_of", "examples", "executions", "graph_of", "layout",
@@ -196,7 +196,7 @@ def executions(graph: Graph, arrays: Sequence[Any], tiny: bool = True) -> dict[s
             "unjitted": run_unjitted(graph, arrays)[:count],
             "compiled": compile_graph(graph)(list(arrays))[:count],
         }
-    if lowering.suits(erase_markers(graph)):
+    if lowering.suits(simplify(graph, MARKERS)):
         results["tiny unjitted"] = run_unjitted(graph, arrays)[:count]
         if tiny:
             results["tiny compiled"] = compile_graph(graph)(list(arrays))[:count]

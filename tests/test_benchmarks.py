@@ -21,6 +21,7 @@ sys.path.insert(0, str(ROOT))
 runner = importlib.import_module("benchmarks.__main__")
 support = importlib.import_module("benchmarks.support")
 measure = importlib.import_module("benchmarks.measure")
+throughput = importlib.import_module("benchmarks.throughput")
 sys.path.remove(str(ROOT))
 
 
@@ -91,3 +92,13 @@ def test_runner(tmp_path: Path) -> None:
 def test_an_implementation_that_raises_is_reported() -> None:
     options = argparse.Namespace(cores=1, peer_python=sys.executable, quick=True, timeout=60.0)
     assert runner.run("rosenbrock", "no_such_implementation", options)["failed"].startswith("AttributeError: ")
+
+
+@pytest.mark.parametrize("program", throughput.PROGRAMS)
+def test_throughput(program: str) -> None:
+    row = throughput.measure(program, 60, repeats=1)
+    stages = {label for label, _, _ in throughput.STAGES}
+    assert 50 < row["operations"] < 100
+    assert all(row[label] > 0 for label in row if label not in ("collect", "kernels"))
+    assert math.isclose(sum(row[label] for label in stages - {"kernels"}), row["compiled"])
+    assert f"  {'fuse':22}" in throughput.table(program, [row, row])

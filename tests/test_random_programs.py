@@ -13,7 +13,7 @@ from support import examples, executions, loops_only, run_unjitted
 
 import retape as rt
 from retape.ir import Graph, parse, print_module, same_graph, verify
-from retape.ir.passes import backward_graph, differentiate, eliminate_dead, erase_markers, partition, simplify
+from retape.ir.passes import MARKERS, backward_graph, differentiate, eliminate_dead, partition, simplify
 
 
 def compiled_form(program: Program) -> Any:
@@ -160,7 +160,7 @@ def test_passes_keep_the_meaning(program: Program) -> None:
     arrays = [t._data for t in program.tensors()]
     wanted = graph(*arrays)
     note(str(graph))
-    for run in (simplify, eliminate_dead, erase_markers, lambda g: simplify(erase_markers(simplify(g)))):
+    for run in (simplify, eliminate_dead, lambda g: simplify(g, MARKERS), lambda g: simplify(simplify(g), MARKERS)):
         changed = verify(run(graph))
         assert [n.name for n in changed.inputs] == [n.name for n in graph.inputs]
         for found, expected in zip(changed(*arrays), wanted, strict=True):

@@ -129,13 +129,18 @@ class Op:
         if len(operands) < count or len(rest) > len(self.attributes):
             raise TypeError(f"{self.name}() takes {self.signature}")
         attrs = list(rest)
+        used = 0
         for name, default in self.attributes[len(rest) :]:
-            value = keywords.get(name, default)
-            if value is REQUIRED:
+            if name in keywords:
+                used += 1
+                attrs.append(keywords[name])
+            elif default is REQUIRED:
                 raise TypeError(f"{self.name}() misses {name!r}: {self.signature}")
-            attrs.append(value)
-        if unknown := keywords.keys() - {name for name, _ in self.attributes[len(rest) :]}:
-            raise TypeError(f"{self.name}() got an unexpected argument {min(unknown)!r}: {self.signature}")
+            else:
+                attrs.append(default)
+        if used < len(keywords):
+            unknown = min(keywords.keys() - {name for name, _ in self.attributes[len(rest) :]})
+            raise TypeError(f"{self.name}() got an unexpected argument {unknown!r}: {self.signature}")
         return operands, tuple(attrs)
 
     @property

@@ -3,11 +3,9 @@
 from .collect import collect_embeds
 from .differentiate import Joint, differentiate
 from .eliminate import eliminate_dead
-from .erase import erase_markers
 from .partition import backward_graph, partition
-from .simplify import simplify
+from .simplify import MARKERS, simplify
 
 __all__ = [
-    "Joint", "backward_graph", "collect_embeds", "differentiate", "eliminate_dead", "erase_markers", "partition",
-    "simplify",
+    "MARKERS", "Joint", "backward_graph", "collect_embeds", "differentiate", "eliminate_dead", "partition", "simplify",
 ]

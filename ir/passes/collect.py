@@ -6,10 +6,12 @@ every part fills another position of the first dim, the sum is one array that is
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
-from ..graph import Graph, Node, users_of
+from ..graph import Graph, Node
 from ..ops import CATALOGUE
 from .eliminate import eliminate_dead
 
@@ -27,15 +29,17 @@ class _Sum:
 
 def collect_embeds(graph: Graph) -> Graph:
     """The graph with sums of disjoint `embed`s as one `embed_sum` each."""
-    users = users_of(graph)
-    roots = set(graph.roots())
-    sums: dict[Node, _Sum] = {}
+    if not any(node.op.name == "embed" for node in graph.nodes):
+        return graph
+    reads = Counter(chain.from_iterable([node.inputs for node in graph.nodes]))
+    reads.update(graph.roots())
+    sums: dict[Any, _Sum] = {}
     absorbed: set[Node] = set()
     for node in graph.nodes:
         if node.op.name == "embed" and node.attr("index") and type(node.attr("index")[0]) is int:
             index = node.attr("index")
             sums[node] = _Sum([node.inputs[0]], [index], {index[0]})
-        elif node.op.name == "add" and all(_free(i, sums, users, roots) for i in node.inputs):
+        elif node.op.name == "add" and all(i in sums and reads[i] == 1 for i in node.inputs):
             merged = _merged(*(sums[i] for i in node.parents()))
             if merged is not None:
                 absorbed.update(node.parents())
@@ -44,22 +48,17 @@ def collect_embeds(graph: Graph) -> Graph:
     if not chosen:
         return graph
     op = CATALOGUE["embed_sum"]
-    new = {}
+    new: dict[Any, Node] = {}
     for node, found in chosen.items():
         attrs = (node.type.shape, tuple(found.indices))
         new[node] = Node(op, tuple(found.parts), attrs, node.type, node.name, node.origin)
     nodes = []
     for node in graph.nodes:
-        inputs = tuple(new.get(i, i) if isinstance(i, Node) else i for i in node.inputs)
+        inputs = tuple([new.get(i, i) for i in node.inputs])
         if node not in new and inputs != node.inputs:
             new[node] = Node(node.op, inputs, node.attrs, node.type, node.name, node.origin)
         nodes.append(new.get(node, node))
-    return eliminate_dead(graph.map_roots(nodes, lambda o: new.get(o, o) if isinstance(o, Node) else o))
-
-
-def _free(operand: Any, sums: dict[Node, _Sum], users: dict[Node, list[Node]], roots: set[Node]) -> bool:
-    """Whether an operand is a sum of embeds that nothing else reads."""
-    return isinstance(operand, Node) and operand in sums and len(users[operand]) == 1 and operand not in roots
+    return eliminate_dead(graph.map_roots(nodes, lambda o: new.get(o, o)))
 
 
 def _merged(a: _Sum, b: _Sum) -> _Sum | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ..builder import GraphBuilder, sum_to
 from ..errors import NoDerivative
@@ -72,9 +73,9 @@ def differentiable_inputs(graph: Graph) -> list[Node]:
 
 def active_nodes(graph: Graph, targets: Sequence[Node]) -> set[Node]:
     """The nodes whose value depends on `targets` through differentiable values."""
-    active = set(targets)
+    active: set[Any] = set(targets)
     for node in graph.nodes:
-        if node.type.dtype.is_differentiable and node.op.name != "detach" and any(p in active for p in node.parents()):
+        if not active.isdisjoint(node.inputs) and node.type.dtype.is_differentiable and node.op.name != "detach":
             active.add(node)
     return active
 
@@ -91,7 +92,8 @@ def _propagate(b: GraphBuilder, node: Node, cotangents: dict[Node, Node], active
                                ("why", node.op.vjp.reason), fix="`.detach()` its input")
         part = _derive(b, ct, node, index)
         if part is not None:
-            part = sum_to(b, part, part.type.shape, operand.type.shape)
+            if part.type.shape != operand.type.shape:
+                part = sum_to(b, part, part.type.shape, operand.type.shape)
             _accumulate(b, cotangents, operand, part)
 
 

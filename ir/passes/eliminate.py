@@ -11,10 +11,13 @@ __all__ = ["eliminate_dead"]
 
 def eliminate_dead(graph: Graph) -> Graph:
     """The graph without the nodes that no output, saved value or guard depends on."""
-    alive: set[Node] = set(graph.roots())
+    alive: set[object] = set(graph.roots())
+    kept: list[Node] = []
     for node in reversed(graph.nodes):
         if node in alive:
-            alive.update(node.parents())
-    if all(node in alive for node in graph.nodes):
+            alive.update(node.inputs)
+            kept.append(node)
+    if len(kept) == len(graph.nodes):
         return graph
-    return replace(graph, nodes=tuple(node for node in graph.nodes if node in alive))
+    kept.reverse()
+    return replace(graph, nodes=tuple(kept))

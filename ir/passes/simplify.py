@@ -13,36 +13,52 @@ from ..builder import GraphBuilder
 from ..graph import Graph, Node, Operand
 from .eliminate import eliminate_dead
 
-__all__ = ["simplify"]
+__all__ = ["MARKERS", "simplify"]
 
+MARKERS = frozenset({"clone", "detach", "opaque"})  # what only differentiation looks at
+
+SPREAD = frozenset({"full", "expand"})
 Rewrite = Callable[[GraphBuilder, Node, tuple[Any, ...]], Any]
 
 
-def simplify(graph: Graph) -> Graph:
-    """An equal graph with fewer or cheaper operations, without duplicates and dead code."""
+def simplify(graph: Graph, erase: frozenset[str] = frozenset()) -> Graph:
+    """An equal graph with fewer or cheaper operations, without duplicates and dead code.
+
+    Operations named in `erase` are replaced by their operand: with `MARKERS` values stay and derivatives go. What
+    nothing changes stays the very same node.
+    """
     builder = GraphBuilder()
     builder.reserve(*graph.inputs)
-    new: dict[Node, Operand] = {}
+    new: dict[Any, Operand] = {}
     for node in graph.nodes:
-        operands = tuple(new.get(i, i) if isinstance(i, Node) else i for i in node.inputs)
+        op, inputs = node.op, node.inputs
+        operands = tuple([new.get(i, i) for i in inputs])
+        if op.name in erase:
+            new[node] = operands[0]
+            continue
         builder.origin = node.origin
         simpler = _rewrite(builder, node, operands)
         if simpler is None:
-            simpler = builder.emit(node.op, operands, node.attrs, node.name, node.origin)
-        new[node] = simpler
-
-    def current(operand: Operand) -> Operand:
-        return new.get(operand, operand) if isinstance(operand, Node) else operand
-
-    return eliminate_dead(graph.map_roots(builder.nodes, current))
+            if operands == inputs:
+                simpler = builder.known(node)
+            else:
+                simpler = builder.emit(op, operands, node.attrs, node.name, node.origin)
+        if simpler is not node:
+            new[node] = simpler
+    return eliminate_dead(graph.map_roots(builder.nodes, lambda operand: new.get(operand, operand)))
 
 
 def _rewrite(b: GraphBuilder, node: Node, operands: tuple[Any, ...]) -> Any:
-    if node.op.kind == "pointwise" and node.op.name != "cast":
-        simpler = _pointwise(b, node, operands)
-        if simpler is not None:
-            return simpler
-    rule = RULES.get(node.op.name)
+    """A simpler operand, or None. Most operations leave here after one look."""
+    name = node.op.name
+    if node.op.kind == "pointwise" and name != "cast":
+        for operand in operands:
+            if operand.__class__ is Node and operand.op.name in SPREAD:
+                simpler = _pointwise(b, node, operands)
+                if simpler is not None:
+                    return simpler
+                break
+    rule = RULES.get(name)
     return None if rule is None else rule(b, node, operands)
 
 
@@ -61,11 +77,10 @@ def _pointwise(b: GraphBuilder, node: Node, operands: tuple[Any, ...]) -> Any:
     lean = tuple(map(_lean, operands))
     if all(new is old for new, old in zip(lean, operands, strict=True)):
         return None
-    types = [operand.type if isinstance(operand, Node) else operand for operand in lean]
     if not any(isinstance(operand, Node) for operand in lean):
         value = b.emit(node.op, lean, node.attrs)
         return b.full(shape=node.type.shape, value=value, dtype=node.type.dtype)
-    small = Node(node.op, lean, node.attrs, node.op.infer(*types, *node.attrs), node.name, node.origin)
+    small = Node(node.op, lean, node.attrs, b.infer(node.op, lean, node.attrs), node.name, node.origin)
     if small.type.dtype is not node.type.dtype:
         return None
     value = _rewrite(b, small, lean)
