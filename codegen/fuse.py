@@ -2,6 +2,7 @@
 
 Every operation gets a stage: the number of kernel boundaries on the longest way to it. A boundary is crossed wherever a
 value must lie in memory before it is read: behind reductions and library calls, through views, and where shapes differ.
+A reduction that gives one number a row is no boundary for operations on the same rows (`rows.py`).
 Pointwise operations and reductions over one index space in one stage can share a kernel without making a cycle, since
 every crossing leads to a later stage. Those that are connected, by an edge or by reading the same memory, do share it.
 """
@@ -15,12 +16,13 @@ from retape.ir.graph import Node
 from retape.ir.shapes import Shape
 from retape.ir.types import BOOL, COMPLEX, FLOAT
 
-from .indexed import is_indexed, is_scatter
+from .rows import KEPT, fits, is_alias, kept_in_row, row_dims, sections
 
 __all__ = ["REDUCING", "Group", "Plan", "from_memory", "fuse", "is_fusable", "kernel_text", "space_of"]
 
 REDUCING = frozenset({"embed", "reduction", "scatter"})  # computed over their operand's space, complete behind the loop
-STATEMENTS = 96  # longer functions take more than linear time to compile
+STATEMENTS = 400  # longer functions take more than linear time to compile
+UNCUT = 96  # operations from which on a kernel is searched for the periods of an unrolled loop
 WINDOW = 12  # operations in a row that are alike where a loop's body begins again
 PERIODS = 48  # of an unrolled loop, periods up to this length together become one kernel
 INLINE = 8  # operations on single elements that a kernel repeats rather than wait for
@@ -28,11 +30,17 @@ INLINE = 8  # operations on single elements that a kernel repeats rather than wa
 
 @dataclass(eq=False, slots=True)
 class Group:
-    """Operations over one index space that become one kernel, in order."""
+    """Operations over one index space that become one kernel, in order.
+
+    Where reductions are read in the kernel itself, the first `rows` dims are its rows, and `rowwise` holds the values
+    that are one number a row.
+    """
 
     stage: int
     space: Shape
     nodes: list[Node] = field(default_factory=list)
+    rows: int = 0
+    rowwise: frozenset[Node] = frozenset()
 
 
 @dataclass(slots=True)
@@ -54,8 +62,8 @@ def is_fusable(node: Node) -> bool:
         return False
     if node.op.kind == "embed":
         return True
-    if is_indexed(node):
-        return not (is_scatter(node) and node.type.dtype.category == BOOL)
+    if node.op.kind in ("gather", "scatter"):
+        return not (node.op.kind == "scatter" and node.type.dtype.category == BOOL)
     if node.op.kind == "reduction":
         return bool(node.op.kernel) and operands[0].type.dtype.category != BOOL
     return node.op.kind == "pointwise" and kernel_text(node) is not None
@@ -93,13 +101,22 @@ def space_of(node: Node) -> Shape:
 
 
 class _Stages:
-    """Stages of nodes, found in one walk."""
+    """Stages of nodes, found in one walk.
+
+    `space` is the index space of the kernel that a node may be in; `rows` tells for a space with reductions of its
+    trailing dims how many dims lead, and `rowwise` holds the values of one number a row of their space.
+    """
 
     def __init__(self, graph: Graph) -> None:
         self.stage: dict[Node, int] = {}
         self.space: dict[Node, Shape] = {}
         self.fused: set[Node] = set()
         self.small: dict[Node, int] = {}
+        self.rows: dict[Shape, int] = {}
+        self.rowwise: set[Node] = set()
+        for node in graph.nodes:
+            if node.op.kind == "reduction" and is_fusable(node):
+                self.rows.setdefault(space_of(node), row_dims(space_of(node), node.attr("axis")))
         for node in graph.nodes:
             self.visit(node)
 
@@ -107,31 +124,68 @@ class _Stages:
         """The first stage that can read the node from memory."""
         if node not in self.stage:
             return 0
-        return self.stage[node] if node.op.kind in ("view", "source") else self.stage[node] + 1
+        if node.op.kind in ("view", "source") and node not in self.fused:
+            return self.stage[node]
+        return self.stage[node] + 1
 
     def visit(self, node: Node) -> None:
+        if self._hosted(node):
+            return
         if not is_fusable(node):
             self.stage[node] = max((self.available(p) for p in node.parents()), default=0)
             return
         self.fused.add(node)
         space = self.space[node] = space_of(node)
-        stage = 0
-        for position, parent in enumerate(node.inputs):
-            if isinstance(parent, Node):
-                joined = not from_memory(node, position) and self.joins(parent, space)
-                stage = max(stage, self.stage[parent] if joined else self.available(parent))
-        self.stage[node] = stage
-        if node.type.numel == 1 and node.op.kind == "pointwise":
+        self.stage[node] = self._stage(node, space)
+        if node.op.kind == "reduction":
+            if self.rows[space] and row_dims(space, node.attr("axis")) == self.rows[space]:
+                self.rowwise.add(node)
+        elif node.type.numel == 1 and node.op.kind == "pointwise":
             work = 1 + sum(self.small.get(p, 0) if p in self.fused else 0 for p in node.parents())
             if work <= INLINE and all(p not in self.fused or p.op.kind in REDUCING or p in self.small
                                       for p in node.parents()):
                 self.small[node] = work
 
-    def joins(self, parent: Node, space: Shape) -> bool:
-        """Whether a kernel over `space` can compute `parent` itself."""
-        if parent not in self.fused or parent.op.kind in REDUCING:
+    def reads_rows(self, node: Node) -> bool:
+        """Whether a node is computed from one number a row."""
+        return node in self.rowwise and node.op.kind != "reduction"
+
+    def _stage(self, node: Node, space: Shape) -> int:
+        """The first stage in which a kernel over `space` can compute the node."""
+        stage = 0
+        for position, parent in enumerate(node.inputs):
+            if isinstance(parent, Node):
+                joined = not from_memory(node, position) and self.joins(parent, space, self.reads_rows(node))
+                stage = max(stage, self.stage[parent] if joined else self.available(parent))
+        return stage
+
+    def _hosted(self, node: Node) -> bool:
+        """Let the kernel that has reduced rows to numbers go on with these, where that makes it no later."""
+        if not (is_alias(node) or (node.op.kind == "pointwise" and is_fusable(node))):
             return False
-        return self.space[parent] == space or parent in self.small
+        known = [p for p in node.parents() if p in self.rowwise and p.type.numel == node.type.numel]
+        if not known:
+            return False
+        last = max(known, key=self.stage.__getitem__)
+        self.rowwise.add(node)
+        stage = self._stage(node, self.space[last])
+        if stage > self.stage[last]:
+            self.rowwise.remove(node)
+            return False
+        self.fused.add(node)
+        self.space[node], self.stage[node] = self.space[last], stage
+        return True
+
+    def joins(self, parent: Node, space: Shape, rowwise: bool) -> bool:
+        """Whether a kernel over `space` can compute `parent` itself for a reader of elements, or of rows."""
+        if parent not in self.fused or parent.op.kind in ("embed", "scatter"):
+            return False
+        if parent in self.small:
+            return True
+        if parent in self.rowwise:
+            return self.space[parent] == space and (
+                rowwise or fits(parent.type.shape, space, self.rows[space]))
+        return parent.op.kind != "reduction" and self.space[parent] == space and not rowwise
 
 
 def fuse(graph: Graph) -> Plan:
@@ -173,8 +227,8 @@ def _components(graph: Graph, stages: _Stages, inlined: set[Node]) -> list[Group
         for position, parent in enumerate(node.inputs):
             if not isinstance(parent, Node):
                 continue
-            same = parent in stages.fused and not from_memory(node, position) \
-                and stages.joins(parent, stages.space[node])
+            same = not from_memory(node, position) \
+                and stages.joins(parent, stages.space[node], stages.reads_rows(node))
             if same and stages.stage[parent] == stages.stage[node] and stages.space[parent] == stages.space[node]:
                 leader[find(node)] = find(parent)
             elif parent not in inlined and parent.type.numel > 1:
@@ -184,13 +238,21 @@ def _components(graph: Graph, stages: _Stages, inlined: set[Node]) -> list[Group
     for node in graph.nodes:
         if node in stages.fused:
             members.setdefault(find(node), []).append(node)
-    return [Group(stages.stage[part[0]], stages.space[part[0]], part) for nodes in members.values()
-            for part in _cut(nodes)]
+    return [_group(part, stages) for nodes in members.values() for part in _cut(nodes)]
+
+
+def _group(nodes: list[Node], stages: _Stages) -> Group:
+    """One kernel's operations; it has rows if it reads what it has reduced, or goes on with what another has."""
+    group = Group(stages.stage[nodes[0]], stages.space[nodes[0]], nodes)
+    rowwise = stages.rowwise.intersection(nodes)
+    if any(map(stages.reads_rows, rowwise)) or any(p in rowwise for node in nodes for p in node.parents()):
+        group.rows, group.rowwise = stages.rows[group.space], frozenset(rowwise)
+    return group
 
 
 def _cut(nodes: list[Node]) -> list[list[Node]]:
     """Parts of bounded length. Unrolled loops are cut at their period, so that equal parts share one kernel."""
-    if len(nodes) <= STATEMENTS:
+    if len(nodes) <= UNCUT:
         return [nodes]
     shapes = [hash((node.op.name, node.type, node.attrs if node.op.kind == "pointwise" else None,
                     tuple(p.op.name for p in node.parents()))) for node in nodes]
@@ -210,15 +272,30 @@ def _cut(nodes: list[Node]) -> list[list[Node]]:
 
 
 def _stored(graph: Graph, stages: _Stages, home: dict[Node, Group], inlined: set[Node]) -> set[Node]:
-    """The fused values that something outside their kernel reads."""
-    stored = {node for node in graph.roots() if node in stages.fused}
-    stored |= {node for node in stages.fused if node.op.kind in REDUCING}
+    """The fused values that something outside their kernel reads, and what a kernel can't keep of a row."""
+    stored = {_source(node, stages) for node in graph.roots() if node in stages.fused}
     for node in graph.nodes:
         for position, parent in enumerate(node.inputs):
-            if not isinstance(parent, Node) or parent not in stages.fused or parent in stored:
+            if not isinstance(parent, Node) or parent not in stages.fused:
                 continue
             inside = node in stages.fused and not from_memory(node, position) \
                 and (home[parent] is home[node] or parent in inlined)
             if not inside:
-                stored.add(parent)
+                stored.add(_source(parent, stages))
+    for group in set(home.values()):
+        if group.rows:
+            own = set(group.nodes)
+            inside = [(node, p) for node in group.nodes for i, p in enumerate(node.inputs)
+                      if isinstance(p, Node) and p in own and not from_memory(node, i)]
+            known = {*group.rowwise, *(own & stored), *inlined}
+            stored.update(kept_in_row(group.nodes, inside, sections(group.nodes, inside), known)[KEPT:])
     return stored
+
+
+def _source(node: Node, stages: _Stages) -> Node:
+    """The value whose elements a fused node's are, where it only names them otherwise."""
+    while is_alias(node) and node in stages.fused:
+        source = node.inputs[0]
+        assert isinstance(source, Node)
+        node = source
+    return node

@@ -8,15 +8,24 @@ raise the error that names the user's line.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from retape.ir.graph import Node
 from retape.ir.shapes import Shape
 
+from .expressions import identity
+from .reduce import fill
 from .views import View, sliced
 
+if TYPE_CHECKING:
+    from .emit import Writer
+
 __all__ = [
-    "embedded", "extent_of", "index_strides", "indexed_strides", "is_gather", "is_indexed", "is_scatter",
-    "result_strides",
+    "STATUS", "embedded", "extent_of", "gather", "index_strides", "indexed_strides", "is_gather", "is_indexed",
+    "is_scatter", "result_strides", "scatter",
 ]
+
+STATUS = "status"  # the key of the operand through which a kernel reports an index out of bounds
 
 
 def is_gather(node: Node) -> bool:
@@ -90,3 +99,40 @@ def result_strides(node: Node, view: View) -> tuple[int, ...]:
         for axis in axes:
             steps.insert(axis, 0)
     return tuple(0 if d in axes else s for d, s in enumerate(steps))
+
+
+# ---- statements
+
+
+def gather(w: Writer, node: Node, section: int) -> tuple[str, int]:
+    """The text of one element read at an index, and the loop level from which on it is known."""
+    place, level = _position(w, node, section)
+    level = max(level, w.accesses[node, 0].level)
+    return w.address((node, 0), level, place), level
+
+
+def scatter(w: Writer, node: Node) -> None:
+    """Add an operand's elements to zeros, at the places that an index gives."""
+    section = w.section[node]
+    text, _ = w.operand(node.inputs[0], node, section)
+    place, _ = _position(w, node, section)
+    fill(w, node, identity("radd", node.type.dtype))
+    target = w.address(node, w.depth - 1, place)
+    w.body.at(w.depth - 1, f"{target} = {target} + {text}", section)
+
+
+def _position(w: Writer, node: Node, section: int) -> tuple[str, int]:
+    """The part of an address that the index decides: wrapped, clamped, in elements; and from which loop on."""
+    number, level = w.order[node, 1], w.accesses[node, 1].level
+    extent = w.body.integer("x", number, 0, extent_of(node))
+    raw, wrapped, held = f"x{number}", f"y{number}", f"z{number}"
+    status = f"p{w.order[STATUS]}[0]"
+    if w.body.first("bad = 0"):
+        w.body.behind(-1, f"{status} = rmax({status}, bad)")
+    w.body.at(level, f"{raw} = to_i64({w.address((node, 1), level)})", section)
+    w.body.at(level, f"{wrapped} = select({raw} < 0, {raw} + {extent}, {raw})", section)
+    w.body.at(level, f"{held} = rmax(rmin({wrapped}, {extent} - 1), 0)", section)
+    w.body.at(level, f"bad = rmax(bad, to_i64({wrapped} != {held}))", section)
+    large = w.views[node] if is_scatter(node) else w.accesses[node, 0].view
+    step = large.strides[node.attr("axis")]
+    return f"{held} * {w.body.integer('t', number, 0, step)}", level

@@ -99,6 +99,21 @@ def _lower_setitem(context: Any, builder: Any, sig: Any, args: Any) -> Any:
     return context.get_dummy_value()
 
 
+def _type_row(kind: Any) -> Rule:
+    def rule(_context: Any, args: tuple[Any, ...]) -> Any:
+        return signature(Pointer(kind), types.int64) if _numbers(args, 1, types.Integer) else None
+
+    return rule
+
+
+def _lower_row(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    """Room on the stack, aligned for the widest vectors. It must not stand in a loop."""
+    element = context.get_data_type(sig.return_type.dtype)
+    room = builder.alloca(element, size=args[0])
+    room.align = 64
+    return room
+
+
 # Arithmetic -------------------------------------------------------------------------------------------------------
 
 
@@ -244,6 +259,9 @@ def _register() -> None:
     for short, function in names.CASTS.items():
         _typed(function, _type_cast(SCALARS[short]))
         _lowered(function, 1, _lower_cast)
+    for short, function in names.ROWS.items():
+        _typed(function, _type_row(SCALARS[short]))
+        _lowered(function, 1, _lower_row)
 
 
 _register()

@@ -94,6 +94,17 @@ _SHORT: dict[type, str] = {
 CASTS: dict[str, Any] = {short: _cast(dtype) for dtype, short in _SHORT.items()}
 DTYPES: dict[str, type] = {short: dtype for dtype, short in _SHORT.items()}
 
+def _row(dtype: type) -> Any:
+    def allocate(count: Any) -> Any:
+        return np.empty(count, dtype)
+
+    allocate.__name__ = allocate.__qualname__ = "row_" + _SHORT[dtype]
+    allocate.__doc__ = f"Room for some {dtype.__name__} numbers on the stack, as long as the kernel runs."
+    return allocate
+
+
+ROWS: dict[str, Any] = {short: _row(dtype) for dtype, short in _SHORT.items()}
+
 REASSOCIATED = {"radd": radd, "rmul": rmul}
 EXTREMES = {"rmax": rmax, "rmin": rmin}
 UNARY = {"sqrt": sqrt, "fabs": fabs, "floor": floor, "ceil": ceil, "rint": rint, "trunc": trunc}
@@ -101,5 +112,5 @@ UNARY = {"sqrt": sqrt, "fabs": fabs, "floor": floor, "ceil": ceil, "rint": rint,
 
 def table() -> dict[str, object]:
     """All names, ready to be the globals of kernel source."""
-    casts = {f"to_{short}": convert for short, convert in CASTS.items()}
-    return {**REASSOCIATED, **EXTREMES, **UNARY, "select": select, "copysign": copysign, **casts}
+    typed = {function.__name__: function for function in (*CASTS.values(), *ROWS.values())}
+    return {**REASSOCIATED, **EXTREMES, **UNARY, "select": select, "copysign": copysign, **typed}
