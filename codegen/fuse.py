@@ -282,14 +282,19 @@ def _stored(graph: Graph, stages: _Stages, home: dict[Node, Group], inlined: set
                 and (home[parent] is home[node] or parent in inlined)
             if not inside:
                 stored.add(_source(parent, stages))
-    for group in set(home.values()):
+    for group in dict.fromkeys(home.values()):
         if group.rows:
-            own = set(group.nodes)
-            inside = [(node, p) for node in group.nodes for i, p in enumerate(node.inputs)
-                      if isinstance(p, Node) and p in own and not from_memory(node, i)]
-            known = {*group.rowwise, *(own & stored), *inlined}
-            stored.update(kept_in_row(group.nodes, inside, sections(group.nodes, inside), known)[KEPT:])
+            stored.update(_too_many(group, stored, inlined))
     return stored
+
+
+def _too_many(group: Group, stored: set[Node], inlined: set[Node]) -> list[Node]:
+    """What the sections of a kernel over rows have to hand on beyond what it can keep."""
+    own = set(group.nodes)
+    inside = [(node, p) for node in group.nodes for position, p in enumerate(node.inputs)
+              if isinstance(p, Node) and p in own and not from_memory(node, position)]
+    known = {*group.rowwise, *(own & stored), *inlined}
+    return kept_in_row(group.nodes, inside, sections(group.nodes, inside), known)[KEPT:]
 
 
 def _source(node: Node, stages: _Stages) -> Node:
