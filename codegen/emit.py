@@ -73,7 +73,7 @@ def emit(group: Group, views: dict[Node, View], stored: set[Node], inlined: set[
     return Writer(group, views, stored, inlined, status).write()
 
 
-# a value; an operand that an indexed operation reads in its own way, by its position; one read along the rows; the status
+# a value; an operand of an indexed operation, by its position; one that is read along the rows; the status
 Key = Node | tuple[Node, int] | str
 ALONG_ROWS = -1
 
