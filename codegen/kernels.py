@@ -1,4 +1,4 @@
-"""Kernels of this process: built once for each distinct text, shared by every program that needs it."""
+"""Kernels of this process: built or loaded once for each distinct text, shared by every program that needs it."""
 
 from __future__ import annotations
 
@@ -9,38 +9,58 @@ from typing import Any
 
 from retape.ir.errors import KernelFailed
 
-from . import native, vmath
+from . import cache, native
 from .emit import Emitted
 from .native import Kernel as Built
 
 __all__ = ["Kernel", "kernel_for", "namespace"]
 
-_built: dict[tuple[str, tuple[str, ...]], Built] = {}
+Options = tuple[tuple[str, Any], ...]
+
+_built: dict[tuple[str, tuple[str, ...], Options], Built] = {}
 _lock = threading.Lock()
 
 
 def namespace(jit: bool) -> dict[str, Any]:
     """The globals of kernel source: intrinsics and vector math, for numba or for plain Python."""
+    from . import vmath  # a process that takes its kernels from the cache does without
+
     return {**native.intrinsics(jit), **vmath.namespace(jit), "inf": float("inf"), "nan": float("nan")}
 
 
-def _build(emitted: Emitted) -> Built:
-    key = (emitted.source, emitted.pointers)
+def _build(emitted: Emitted, options: Options) -> Built:
+    """The kernel from this process, from the cache on disk, or built."""
+    key = (emitted.source, emitted.pointers, options)
     found = _built.get(key)
     if found is None:
         with _lock:
             found = _built.get(key)
             if found is None:
-                try:
-                    found = native.build(emitted.source, "kernel", emitted.pointers, len(emitted.ints), namespace(True))
-                except Exception as error:
-                    raise KernelFailed(
-                        "a generated kernel could not be built", ("why", f"{type(error).__name__}: {error}"),
-                        ("kernel", "\n" + emitted.readable),
-                        fix="this is a bug of retape: please report it with the kernel above; the function still "
-                            "runs without `rt.compile`") from error
-                _built[key] = found
+                _built[key] = found = _load_or_compile(emitted, options)
     return found
+
+
+def _load_or_compile(emitted: Emitted, options: Options) -> Built:
+    made: list[Built] = []
+
+    def make() -> cache.Entry:
+        made.append(_compile(emitted, options))
+        return cache.Entry(made[0].symbol, made[0].object_code)
+
+    entry = cache.fetch(make, "kernel", emitted.source, emitted.pointers, len(emitted.ints), options)
+    return made[0] if made else native.load("kernel", entry.name, emitted.source, entry.code)
+
+
+def _compile(emitted: Emitted, options: Options) -> Built:
+    try:
+        return native.build(
+            emitted.source, "kernel", emitted.pointers, len(emitted.ints), namespace(True), **dict(options))
+    except Exception as error:
+        raise KernelFailed(
+            "a generated kernel could not be built", ("why", f"{type(error).__name__}: {error}"),
+            ("kernel", "\n" + emitted.readable),
+            fix="this is a bug of retape: please report it with the kernel above; the function still "
+                "runs without `rt.compile`") from error
 
 
 @dataclass(frozen=True)
@@ -52,6 +72,7 @@ class Kernel:
     """
 
     emitted: Emitted
+    options: Options = ()  # of `native.build`, sorted by name
 
     @property
     def source(self) -> str:
@@ -63,17 +84,22 @@ class Kernel:
 
     @cached_property
     def built(self) -> Built:
-        return _build(self.emitted)
+        return _build(self.emitted, self.options)
+
+    @cached_property
+    def _compiled(self) -> Built:
+        """The kernel with all that the compiler made of it; one from the cache on disk is built for that."""
+        return self.built if self.built.llvm else _compile(self.emitted, self.options)
 
     @property
     def llvm(self) -> str:
         """Optimised LLVM IR."""
-        return self.built.llvm
+        return self._compiled.llvm
 
     @property
     def asm(self) -> str:
         """Machine code as assembly text."""
-        return self.built.asm
+        return self._compiled.asm
 
     def run_python(self, pointers: list[Any], lo: int, hi: int) -> None:
         """Run the text under Python, with one-dimensional arrays in place of pointers: a bug shows as a traceback."""
@@ -85,8 +111,8 @@ class Kernel:
         return self.source
 
 
-def kernel_for(emitted: Emitted) -> Kernel:
-    """The kernel of an emitted text, built if it is new. Raises `KernelFailed`."""
-    kernel = Kernel(emitted)
+def kernel_for(emitted: Emitted, **options: Any) -> Kernel:
+    """The kernel of an emitted text, built if it is new, with options of `native.build`. Raises `KernelFailed`."""
+    kernel = Kernel(emitted, tuple(sorted(options.items())))
     assert kernel.built
     return kernel

@@ -184,6 +184,14 @@ class KernelFailed(RetapeError, RuntimeError):
     code = "RT503"
 
 
+class CacheRefused(UserWarning):
+    """The cache of compiled code on disk can't be used as it was asked for (RT504).
+
+    The folder must belong to you and be writable by nobody else, since what lies there is run. `RETAPE_CACHE_DIR` names
+    another folder, or none if it is empty; `RETAPE_CACHE_SIZE` is a size such as `512M`.
+    """
+
+
 class BadFile(RetapeError, ValueError):
     """A file is not retape IR, has another version, or is damaged."""
 
@@ -197,6 +205,7 @@ class IRError(RetapeError, ValueError):
 
 
 CODES["RT401"] = GuardExplosion
+CODES["RT504"] = CacheRefused
 
 
 def explain(code: str) -> str:

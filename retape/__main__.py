@@ -1,4 +1,4 @@
-"""The command line: `python -m retape demo | show | compare | explain | doctor`."""
+"""The command line: `python -m retape demo | show | compare | explain | cache | doctor`."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 import retape as rt
+from retape.codegen import cache
 from retape.ir import TensorType
 from retape.ir.errors import CODES, RetapeError, explain
 from retape.ir.passes.differentiate import active_nodes, differentiable_inputs
@@ -199,6 +200,40 @@ def command_explain(options: argparse.Namespace) -> int:
     return 0
 
 
+def command_cache(options: argparse.Namespace) -> int:
+    """Where compiled code is kept and how much of it there is; `clear` removes it."""
+    found = cache.current()
+    if options.action == "info":
+        print(f"folder   {found.folder or 'none'}\n{cache_state(found)}")
+        return 0
+    try:
+        count, size = found.clear()
+    except OSError as error:
+        print(f"retape: {error}", file=sys.stderr)
+        return 1
+    print(f"removed {count} file(s), {size_text(size)}")
+    return 0
+
+
+def cache_state(found: cache.Cache) -> str:
+    """Lines that say what the cache holds, or why it isn't used."""
+    if found.why:
+        return f"not used {found.why}"
+    files = found.files()
+    total = sum(size for _, size, _ in files)
+    lines = [f"files    {len(files)}, {size_text(total)} of at most {size_text(found.limit)}"]
+    if files:
+        lines.append(f"used     {time.strftime('%Y-%m-%d %H:%M', time.localtime(files[-1][0] / 1e9))} last, "
+                     f"{time.strftime('%Y-%m-%d %H:%M', time.localtime(files[0][0] / 1e9))} the one to go first")
+    if not os.access(found.folder, os.W_OK):
+        lines.append("state    can't be written to: what it holds is used, nothing is added")
+    return "\n".join(lines)
+
+
+def size_text(size: int) -> str:
+    return f"{size / 2**20:.0f} MB" if size >= 10 * 2**20 else f"{size / 2**10:.0f} kB"
+
+
 def command_doctor(options: argparse.Namespace) -> int:
     """Versions and machine; whether a kernel builds, and gives what eager code gives."""
     print(f"python    {platform.python_version()} ({platform.python_implementation()}, {sys.executable})")
@@ -208,6 +243,10 @@ def command_doctor(options: argparse.Namespace) -> int:
         except PackageNotFoundError:
             print(f"{name:9} not installed")
     print(f"platform  {platform.platform()}")
+    kept = cache.current()
+    print(f"cache     {kept.folder or 'none'}")
+    for line in cache_state(kept).splitlines():
+        print(f"          {line}")
 
     def probe(x: Any) -> Any:
         return (rt.tanh(x) * 2.0 + 1.0).sum()
@@ -216,8 +255,9 @@ def command_doctor(options: argparse.Namespace) -> int:
     begin = time.perf_counter()
     try:
         compiled = rt.compile(rt.func.value_and_grad(probe))
-        compiled(x)
-        found = compiled(x)
+        with cache.unused():
+            compiled(x)
+            found = compiled(x)
     except Exception as error:  # what is wrong is what this command is to tell
         print(f"kernels   do not build: {type(error).__name__}: {error}")
         return 1
@@ -259,6 +299,10 @@ def parser() -> argparse.ArgumentParser:
     explained = commands.add_parser("explain", help="the long form of an error code")
     explained.add_argument("code", nargs="?", help="such as RT104; all are listed without it")
     explained.set_defaults(run=command_explain)
+
+    kept = commands.add_parser("cache", help="compiled code on disk: where and how much, or remove it")
+    kept.add_argument("action", choices=("info", "clear"))
+    kept.set_defaults(run=command_cache)
 
     commands.add_parser("doctor", help="versions, machine, and whether kernels build").set_defaults(run=command_doctor)
     return top

@@ -1,13 +1,25 @@
-"""Settings for the whole suite: deterministic Hypothesis, and one default element type at the start of every test."""
+"""Settings for the whole suite: deterministic Hypothesis, a cache of its own, one default type at each start."""
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 import retape as rt
+
+# Compiled code is kept for the session, for the processes that tests start, too; never in the user's own cache.
+_CACHE = tempfile.TemporaryDirectory(prefix="retape-tests-", ignore_cleanup_errors=True)
+os.environ["RETAPE_CACHE_DIR"] = _CACHE.name
+os.environ.pop("RETAPE_CACHE_SIZE", None)
+
+
+def pytest_unconfigure() -> None:
+    _CACHE.cleanup()
+
 
 settings.register_profile(
     "retape", deadline=None, derandomize=True, print_blob=False,

@@ -1,7 +1,7 @@
 """LLVM without numba: optimise a module's text, emit its object code, load it.
 
-This is the only file that talks to ``llvmlite.binding``. It never imports numba, so object code that was kept from an
-earlier process can be loaded by it alone. ``llvmlite`` itself is imported when the first function here is called.
+This is the only file that talks to ``llvmlite.binding``. It never imports numba, and loads object code that was kept
+from an earlier process without LLVM where ``objects`` can; elsewhere ``llvmlite`` is imported, as for all else here.
 """
 
 from __future__ import annotations
@@ -9,9 +9,13 @@ from __future__ import annotations
 import itertools
 import os
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
+
+from ..cache import Entry, fetch
+from . import objects
 
 _lock = threading.RLock()
 _library_numbers = itertools.count()
@@ -111,30 +115,44 @@ def _jit() -> Any:
     return orcjit.create_lljit_compiler(host().machine())
 
 
-def load(code: bytes, *names: str) -> Loaded:
-    """Load object code and look up the functions ``names``. The code is unloaded when the result is dropped."""
+def load(code: bytes, *names: str, given: Mapping[str, int] | None = None) -> Loaded:
+    """Load object code and look up the functions ``names``. The code is unloaded when the result is dropped.
+
+    ``given`` has addresses for names that the code leaves open; those of C functions are found in the process.
+    """
+    simply = objects.load(code, names, given or {})
+    if simply is not None:
+        return Loaded(*simply)
     with _lock:
         if os.name == "nt":
-            return _load_mcjit(code, names)
+            return _load_mcjit(code, names, given or {})
         from llvmlite.binding import orcjit
 
         library = orcjit.JITLibraryBuilder().add_object_img(code).add_current_process()
+        for name, address in (given or {}).items():
+            library.import_symbol(name, address)
         for name in names:
             library.export_symbol(name)
         tracker = library.link(_jit(), f"retape{next(_library_numbers)}")
         return Loaded({name: int(tracker[name]) for name in names}, tracker)
 
 
-def _load_mcjit(code: bytes, names: tuple[str, ...]) -> Loaded:
+def _load_mcjit(code: bytes, names: tuple[str, ...], given: Mapping[str, int]) -> Loaded:
     """Load through an execution engine of its own: slower (0.8 against 0.15 ms), but at home on Windows."""
     import llvmlite.binding as llvm
 
+    for name, address in given.items():
+        llvm.add_symbol(name, address)
     engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), host().machine())
     engine.add_object_file(llvm.ObjectFileRef.from_data(code))
     engine.finalize_object()
     return Loaded({name: int(engine.get_function_address(name)) for name in names}, engine)
 
 
-def compile_quickly(text: str, *names: str) -> Loaded:
-    """Compile and load small hand-written code as it stands: 7 ms in a new process, where -O2 takes 32."""
-    return load(emit(parse(text), effort=0), *names)
+def compile_quickly(text: str, *names: str, given: Mapping[str, int] | None = None) -> Loaded:
+    """Compile small hand-written code as it stands, or take it from the cache, and load it.
+
+    In a new process that takes 7 ms once LLVM is there, where -O2 takes 32.
+    """
+    entry = fetch(lambda: Entry("", emit(parse(text), effort=0)), "text", text)
+    return load(entry.code, *names, given=given)

@@ -99,37 +99,33 @@ def layout_holds() -> bool:
 
 @cache
 def player() -> Player:
-    """Compile the player (7 ms, once a process) and make its functions."""
+    """Compile the player or take it from the cache, and make its functions."""
     return _native() if layout_holds() else _documented()
 
 
 def _native() -> Player:
-    api = ctypes.pythonapi
-    address = {
-        name: ctypes.cast(getattr(api, symbol), ctypes.c_void_p).value
-        for name, symbol in (
-            ("incref", "Py_IncRef"),
-            ("save", "PyEval_SaveThread"),
-            ("restore", "PyEval_RestoreThread"),
-            ("set_string", "PyErr_SetString"),
-        )
-    }
     text = (player_ir.WALK + player_ir.BUILTINS).format(
-        prefix="retape",
-        row_words=ROW_WORDS,
-        none=id(None),
-        ndarray=id(np.ndarray),
-        type_error=ctypes.addressof(ctypes.c_void_p.in_dll(api, "PyExc_TypeError")),
-        message=_MESSAGE,
-        message_size=len(_MESSAGE) + 1,
-        **address,
-        **offsets(),
+        prefix="retape", row_words=ROW_WORDS, message=_MESSAGE, message_size=len(_MESSAGE) + 1, **offsets()
     )
     symbols = [f"retape_{name}" for name in ("play", "fill", "enter", "walk")]
-    loaded = engine.compile_quickly(text, *symbols)
+    loaded = engine.compile_quickly(text, *symbols, given=_addresses())
     _alive.append(loaded)
     play, fill, enter = (_builtin(symbol.encode(), loaded.addresses[symbol]) for symbol in symbols[:3])
     return Player(play, fill, enter, True, loaded.addresses["retape_walk"])
+
+
+def _addresses() -> dict[str, int]:
+    """Where in this process the things lie that the built-ins name."""
+    api = ctypes.pythonapi
+    functions = {"incref": "Py_IncRef", "set_string": "PyErr_SetString", "save": "PyEval_SaveThread",
+                 "restore": "PyEval_RestoreThread"}
+    return {
+        **{f"retape_{name}": ctypes.cast(getattr(api, symbol), ctypes.c_void_p).value or 0
+           for name, symbol in functions.items()},
+        "retape_type_error": ctypes.addressof(ctypes.c_void_p.in_dll(api, "PyExc_TypeError")),
+        "retape_none": id(None),
+        "retape_ndarray": id(np.ndarray),
+    }
 
 
 def _builtin(name: bytes, address: int) -> Callable[..., None]:

@@ -36,8 +36,16 @@ done:
 }}
 """
 
-# Python built-ins of the METH_FASTCALL kind. Offsets and addresses are those of this process.
+# Python built-ins of the METH_FASTCALL kind. Offsets are those of this Python; what else lies in it is named here and
+# linked when the code is loaded, so that the object code holds no address.
 BUILTINS = """
+@"{prefix}_none" = external global i8
+@"{prefix}_ndarray" = external global i8
+@"{prefix}_type_error" = external global ptr
+declare void @"{prefix}_incref"(ptr)
+declare void @"{prefix}_set_string"(ptr, ptr)
+declare ptr @"{prefix}_save"()
+declare void @"{prefix}_restore"(ptr)
 @"{prefix}_message" = private constant [{message_size} x i8] c"{message}\\00"
 
 define internal ptr @data(ptr %array) alwaysinline {{
@@ -47,17 +55,13 @@ define internal ptr @data(ptr %array) alwaysinline {{
 }}
 
 define internal ptr @none() alwaysinline {{
-  %none = inttoptr i64 {none} to ptr
-  %incref = inttoptr i64 {incref} to ptr
-  call void %incref(ptr %none)
-  ret ptr %none
+  call void @"{prefix}_incref"(ptr @"{prefix}_none")
+  ret ptr @"{prefix}_none"
 }}
 
 define internal ptr @wrong() cold {{
-  %type_error = inttoptr i64 {type_error} to ptr
-  %pending = load ptr, ptr %type_error
-  %set_string = inttoptr i64 {set_string} to ptr
-  call void %set_string(ptr %pending, ptr @"{prefix}_message")
+  %type_error = load ptr, ptr @"{prefix}_type_error"
+  call void @"{prefix}_set_string"(ptr %type_error, ptr @"{prefix}_message")
   ret ptr null
 }}
 
@@ -81,8 +85,8 @@ item:
   %item.field = getelementptr ptr, ptr %items, i64 %i
   %array = load ptr, ptr %item.field
   %type.field = getelementptr i8, ptr %array, i64 {type}
-  %type = load i64, ptr %type.field
-  %exact = icmp eq i64 %type, {ndarray}
+  %type = load ptr, ptr %type.field
+  %exact = icmp eq ptr %type, @"{prefix}_ndarray"
   br i1 %exact, label %store, label %bad
 store:
   %address = call ptr @data(ptr %array)
@@ -101,11 +105,9 @@ bad:
 define internal void @released(ptr %header, ptr %table) {{
   %words = call ptr @data(ptr %header)
   %pointers = call ptr @data(ptr %table)
-  %save = inttoptr i64 {save} to ptr
-  %restore = inttoptr i64 {restore} to ptr
-  %state = call ptr %save()
+  %state = call ptr @"{prefix}_save"()
   call void @"{prefix}_walk"(ptr %words, ptr %pointers)
-  call void %restore(ptr %state)
+  call void @"{prefix}_restore"(ptr %state)
   ret void
 }}
 

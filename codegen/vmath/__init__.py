@@ -12,14 +12,14 @@ come from; `emit` and `far_emit` are the parts that need numba.
 
 from __future__ import annotations
 
-import hashlib
+import os
 from collections.abc import Callable
 from functools import cache, wraps
-from importlib import resources
 from typing import Any
 
 import numpy as np
 
+from retape.codegen.identity import source_hash
 from retape.codegen.vmath import (
     error_function,
     exp_log,
@@ -79,11 +79,9 @@ For lgamma and digamma it holds for x > 0; below, where they have zeros without 
 """
 
 
-@cache
 def fingerprint() -> str:
     """A hash of this package's source, for caches of compiled code: kernel source holds only names of functions."""
-    files = sorted((f.name, f.read_bytes()) for f in resources.files(__name__).iterdir() if f.name.endswith(".py"))
-    return hashlib.sha256(repr(files).encode()).hexdigest()
+    return source_hash(os.path.dirname(__file__))
 
 
 @cache
