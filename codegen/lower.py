@@ -21,8 +21,8 @@ __all__ = ["HostStep", "KernelStep", "Lowered", "ProductStep", "Step", "lower"]
 
 
 def lower(graph: Graph) -> Lowered:
-    """Simplify, fuse and place a graph's operations. The graph may be of any kind: saved values and guards are
-    further outputs, in that order."""
+    """Simplify, fuse and place a graph's operations. The graph may be of any kind: saved values, guards and what
+    effects write are further outputs, in that order; the caller carries the writes out."""
     with rarely:
         owners = _owners(graph)
         graph = _with_copies(collect_embeds(simplify(graph, MARKERS)))
@@ -30,8 +30,8 @@ def lower(graph: Graph) -> Lowered:
 
 
 def results_of(graph: Graph) -> list[Operand]:
-    """Everything that a program returns: outputs, saved values, guarded values."""
-    return [*graph.outputs, *graph.saved, *(guard.node for guard in graph.guards)]
+    """Everything that a program returns: outputs, saved values, guarded values, what effects write."""
+    return [*graph.outputs, *graph.saved, *(guard.node for guard in graph.guards), *(e.value for e in graph.effects)]
 
 
 def _owners(graph: Graph) -> list[Operand]:
@@ -178,6 +178,8 @@ class _Lowering(Draft):
         names = {node.name: index for index, node in enumerate(self.graph.inputs)}
         results = results_of(self.graph)
         visible = len(self.graph.outputs)
+        written = {names[effect.target.name] for effect in self.graph.effects}
+        first_write = len(results) - len(written)
         for position, operand in enumerate(results):
             if not isinstance(operand, Node):
                 self.result.outputs.append((operand, False))
@@ -185,8 +187,9 @@ class _Lowering(Draft):
             view = self.views[operand]
             if view.buffer.kind == "arena":
                 view.buffer.kind = "output"
-            copied = False
-            if position < visible:
+            # what the caller's memory holds is copied before an effect writes there
+            copied = view.buffer in inputs and (position >= first_write or inputs[view.buffer] in written)
+            if position < visible and not copied:
                 owner = owners[position]
                 if view.buffer in inputs:  # only what eager execution returns as a view of that very input stays one
                     copied = not isinstance(owner, Node) or names.get(owner.name) != inputs[view.buffer]

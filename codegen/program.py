@@ -157,7 +157,7 @@ class Program:
     # ---- running
 
     def __call__(self, arrays: Sequence[Any]) -> list[np.ndarray[Any, Any]]:
-        """Outputs, saved values and guarded values, in this order.
+        """Outputs, saved values, guarded values and what effects write, in this order.
 
         Each array has the element type, shape and strides of its graph input. Raises the located errors of host steps.
         """

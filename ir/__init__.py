@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from .builder import GraphBuilder
-from .graph import Graph, Guard, Node, Span, input_node
+from .graph import Effect, Graph, Guard, Node, Span, input_node
 from .ops import CATALOGUE, Op, register
 from .text import parse, parse_module, print_graph, print_module, same_graph
 from .types import (
@@ -38,10 +38,10 @@ from .types import (
 from .verifier import verify
 
 __all__ = [
-    "CATALOGUE", "DTYPES", "Array", "DType", "Graph", "GraphBuilder", "Guard", "Node", "Op", "Span", "TensorType",
-    "b1", "c64", "c128", "dtype_of", "f32", "f64", "graph", "i16", "i32", "i64", "i8", "inf", "input_node", "nan", "op",
-    "parse", "parse_module", "print_graph", "print_module", "promote", "register", "same_graph", "type_of", "u8",
-    "verify",
+    "CATALOGUE", "DTYPES", "Array", "DType", "Effect", "Graph", "GraphBuilder", "Guard", "Node", "Op", "Span",
+    "TensorType", "b1", "c64", "c128", "dtype_of", "f32", "f64", "graph", "i16", "i32", "i64", "i8", "inf",
+    "input_node", "nan", "op", "parse", "parse_module", "print_graph", "print_module", "promote", "register",
+    "same_graph", "type_of", "u8", "verify",
 ]
 
 
@@ -64,6 +64,11 @@ class _Namespace:
         """Raises `ValueError` where a printed graph is run on inputs for which it doesn't stand."""
         if not Guard(input_node("seen", type_of(np.asarray(found))), value).holds(found):
             raise ValueError(f"the graph holds where the guarded value is {value}, here it is {found}")
+
+    @staticmethod
+    def write(target: Any, value: Any) -> None:
+        """Give an input's memory its new value."""
+        np.copyto(target, value)
 
 
 op = _Namespace()

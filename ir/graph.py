@@ -1,9 +1,10 @@
 """The IR on a page: spans, nodes, guards and graphs.
 
-    graph ::= kind, name, inputs, nodes, outputs, saved, guards
+    graph ::= kind, name, inputs, nodes, outputs, saved, guards, effects
     node  ::= op(inputs, attributes) : type          one result, in SSA order
     input ::= an earlier node | a Python literal (weakly typed)
     guard ::= node, the value Python saw in it
+    effect ::= input, the value that its memory holds after the run
 
 Everything is immutable; nodes are compared by identity, graphs by `same_graph`.
 """
@@ -24,7 +25,8 @@ from .types import Array, Literal, TensorType
 if TYPE_CHECKING:
     from .ops import Op
 
-__all__ = ["Graph", "Guard", "Node", "Operand", "Origin", "Span", "input_node", "note_of", "span_of", "users_of"]
+__all__ = ["Effect", "Graph", "Guard", "Node", "Operand", "Origin", "Span", "input_node", "note_of",
+           "span_of", "users_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +156,19 @@ class Guard:
         return np.array_equal(found, value, equal_nan=True) and np.array_equal(np.signbit(found), np.signbit(value))
 
 
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """A write in place: when all has been computed, the memory of the input `target` takes over `value`."""
+
+    target: Node
+    value: Operand
+    origin: Origin = None
+
+    @property
+    def note(self) -> str:
+        return note_of(self.origin)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Graph:
     """Nodes in SSA order between inputs and outputs.
@@ -169,6 +184,7 @@ class Graph:
     of: str = ""
     saved: tuple[Node, ...] = ()
     guards: tuple[Guard, ...] = ()
+    effects: tuple[Effect, ...] = ()
 
     def __str__(self) -> str:
         from .text import print_graph
@@ -187,13 +203,16 @@ class Graph:
         return evaluate(self, *arrays)
 
     def roots(self) -> Iterator[Node]:
-        """The nodes whose values leave the graph: outputs, saved values and guards."""
+        """The nodes whose values leave the graph: outputs, saved values, guards and effects."""
         for operand in self.outputs:
             if isinstance(operand, Node):
                 yield operand
         yield from self.saved
         for guard in self.guards:
             yield guard.node
+        for effect in self.effects:
+            if isinstance(effect.value, Node):
+                yield effect.value
 
     def find(self, name: str) -> Node:
         """The node or input called `name`. Raises `KeyError`."""
@@ -212,6 +231,7 @@ class Graph:
         return replace(
             self, nodes=tuple(nodes), outputs=tuple(new(o) for o in self.outputs),
             saved=tuple(new(s) for s in self.saved), guards=tuple(guards),
+            effects=tuple(replace(e, value=new(e.value)) for e in self.effects),
         )
 
     def save(self, path: str) -> None:

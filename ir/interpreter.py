@@ -34,10 +34,15 @@ def run_nodes(graph: Graph, arrays: tuple[Any, ...]) -> dict[Node, Any]:
 def evaluate(graph: Graph, *arrays: Any) -> Any:
     """Run a graph: a tuple of outputs, or outputs and saved values where the graph is a forward one.
 
-    Guards are not checked: they say for which inputs the graph stands for the traced function.
+    Guards are not checked: they say for which inputs the graph stands for the traced function. Effects are carried
+    out on the arrays given.
     """
     values = run_nodes(graph, arrays)
     outputs = tuple(values[o] if isinstance(o, Node) else np.asarray(o) for o in graph.outputs)
+    written = [values[e.value] if isinstance(e.value, Node) else e.value for e in graph.effects]
+    positions = {node: i for i, node in enumerate(graph.inputs)}
+    for effect, value in zip(graph.effects, written, strict=True):
+        np.copyto(arrays[positions[effect.target]], value)
     if graph.kind == "forward":
         return outputs, tuple(values[s] for s in graph.saved)
     return outputs

@@ -9,7 +9,8 @@
         return (add0,)
 
 A forward graph returns its outputs (bare where there is one) and a tuple of saved values; `op.guard(node, value)`
-states what Python saw. Reading goes through `ast`; nothing of a file is executed.
+states what Python saw, `op.write(input, value)` what an input's memory
+holds in the end. Reading goes through `ast`; nothing of a file is executed.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import Any
 
 from .builder import value_key
 from .errors import BadFile
-from .graph import Graph, Guard, Node, Operand, Span, input_node
+from .graph import Effect, Graph, Guard, Node, Operand, Span, input_node
 from .ops import CATALOGUE, REQUIRED
 from .types import DTYPES, Array, DType, TensorType, weak_type
 
@@ -67,6 +68,7 @@ def print_graph(graph: Graph) -> str:
     lines = [(format_node(node), node.note) for node in graph.nodes]
     lines += [(f"op.guard({guard.node.name}, {format_value(guard.value)})", guard.note)
               for guard in graph.guards]
+    lines += [(f"op.write({effect.target.name}, {_operand(effect.value)})", effect.note) for effect in graph.effects]
     outputs = ", ".join(map(_operand, graph.outputs))
     if graph.kind == "forward":
         bare = outputs if len(graph.outputs) == 1 else f"({outputs})"
@@ -140,18 +142,24 @@ class _Reader:
             inputs.append(self.bind(input_node(argument.arg, self.type(argument.annotation)), argument))
         nodes: list[Node] = []
         guards: list[Guard] = []
+        effects: list[Effect] = []
         outputs: tuple[Operand, ...] = ()
         saved: tuple[Node, ...] = ()
         for statement in definition.body:
             if isinstance(statement, ast.AnnAssign):
                 nodes.append(self.bind(self.assignment(statement), statement))
             elif isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call):
-                guards.append(self.guard(statement.value))
+                found = self.statement(statement.value, inputs)
+                if isinstance(found, Guard):
+                    guards.append(found)
+                else:
+                    effects.append(found)
             elif isinstance(statement, ast.Return):
                 outputs, saved = self.result(statement, kind)
             else:
-                raise _bad(statement, "neither an operation nor a guard nor a return")
-        return Graph(definition.name, tuple(inputs), tuple(nodes), outputs, kind, of, saved, tuple(guards))
+                raise _bad(statement, "neither an operation nor a guard nor a write nor a return")
+        return Graph(definition.name, tuple(inputs), tuple(nodes), outputs, kind, of, saved, tuple(guards),
+                     tuple(effects))
 
     def decorator(self, definition: ast.FunctionDef) -> tuple[str, str]:
         if len(definition.decorator_list) == 1:
@@ -185,9 +193,16 @@ class _Reader:
             raise _bad(statement, str(error)) from None
         return Node(op, inputs, attrs, self.type(statement.annotation), statement.target.id, self.origin(statement))
 
-    def guard(self, call: ast.Call) -> Guard:
-        if not (isinstance(call.func, ast.Attribute) and call.func.attr == "guard" and len(call.args) == 2):
-            raise _bad(call, "expected `op.guard(node, value)`")
+    def statement(self, call: ast.Call, inputs: list[Node]) -> Guard | Effect:
+        """`op.guard(node, value)` or `op.write(input, value)`."""
+        name = call.func.attr if isinstance(call.func, ast.Attribute) else ""
+        if name not in ("guard", "write") or len(call.args) != 2:
+            raise _bad(call, "expected `op.guard(node, value)` or `op.write(input, value)`")
+        if name == "write":
+            target = self.operand(call.args[0])
+            if not isinstance(target, Node) or target not in inputs:
+                raise _bad(call, "a write goes to an input")
+            return Effect(target, self.operand(call.args[1]), self.origin(call))
         node = self.operand(call.args[0])
         if not isinstance(node, Node):
             raise _bad(call, "a guard looks at a node")
@@ -281,4 +296,5 @@ def _canonical(graph: Graph) -> list[Any]:
     result.append(tuple(map(known, graph.outputs)))
     result.append(tuple(map(known, graph.saved)))
     result += [(known(guard.node), format_value(guard.value)) for guard in graph.guards]
+    result += [("write", known(effect.target), known(effect.value)) for effect in graph.effects]
     return result

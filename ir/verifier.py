@@ -33,7 +33,20 @@ def verify(graph: Graph) -> Graph:
     for root in graph.roots():
         if root not in defined:
             raise _broken(graph, len(graph.nodes), f"`{root.name}` leaves the graph but is not defined in it")
+    _check_effects(graph)
     return graph
+
+
+def _check_effects(graph: Graph) -> None:
+    """A write goes to an input, once, and has its type."""
+    written: set[Node] = set()
+    for effect in graph.effects:
+        target, value = effect.target, effect.value
+        if target not in graph.inputs or target in written:
+            raise _broken(graph, len(graph.nodes), f"`{target.name}` is written but no input, or written twice")
+        written.add(target)
+        if isinstance(value, Node) and (value.type.dtype, value.type.shape) != (target.type.dtype, target.type.shape):
+            raise _broken(graph, len(graph.nodes), f"`{value.name}` doesn't fit into `{target.name}`")
 
 
 def _define(graph: Graph, node: Node, defined: set[Node], names: set[str], position: int) -> None:

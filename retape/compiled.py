@@ -15,7 +15,9 @@ import numpy as np
 from retape.ir.errors import GuardExplosion, KernelFailed, UnsupportedOp
 from retape.tracer.apply import located
 from retape.tracer.environment import Environment
+from retape.tracer.outside import overlapping
 from retape.tracer.state import state
+from retape.tracer.tensor import Tensor
 from retape.tracer.trace import trace
 
 from .call import Call
@@ -91,11 +93,11 @@ class CompiledFunction:
             self._entry = make_entry(known, call.leaves, call.tensors)
         return call.finish(known, found)
 
-    def _find(self, call: Call) -> tuple[Specialization | None, list[Any] | None]:
+    def _find(self, call: Call, commit: bool = True) -> tuple[Specialization | None, list[Any] | None]:
         """The trace that holds for a call, and its results; the one that held last is tried first."""
         group = self._known.get(call.key, [])
         for position, known in enumerate(group):
-            found = known.run(call.leaves)
+            found = known.run(call.leaves, commit)
             if found is not None:
                 if position:
                     group.insert(0, group.pop(position))
@@ -105,12 +107,19 @@ class CompiledFunction:
     # ---- looking into it
 
     def specialize(self, *args: Any, **kwargs: Any) -> Specialization:
-        """Trace the function for these arguments (unless that has been done) and give the trace to look at."""
+        """Trace the function for these arguments (unless that has been done) and give the trace to look at.
+
+        Nothing outside is changed. Raises `UnsupportedOp` where these arguments can only be served eagerly.
+        """
         call = self._call(args, kwargs)
-        known, _ = self._find(call)
+        known, _ = self._find(call, False)
         if known is None:
-            self._trace(call)
-            known = self._known[call.key][-1]
+            self._trace(call, False)
+            known, _ = self._find(call, False)
+        if known is None:
+            raise located(UnsupportedOp(f"`{self.__qualname__}` runs eagerly for these arguments",
+                                        ("why", "they share memory that it writes to, or its budget is spent"),
+                                        fix="pass a `clone()`, or a larger `budget`"))
         return known
 
     def leaves_of(self, *args: Any, **kwargs: Any) -> list[Any]:
@@ -145,7 +154,7 @@ class CompiledFunction:
         count, keys = len(bound.args), list(bound.kwargs)
         return Call(named, lambda values: (tuple(values[:count]), dict(zip(keys, values[count:], strict=True))))
 
-    def _trace(self, call: Call) -> Any:
+    def _trace(self, call: Call, commit: bool = True) -> Any:
         group = self._known.setdefault(call.key, [])
         group[:] = [known for known in group if known.environment.holds()]
         if len(group) >= self.budget:
@@ -159,10 +168,19 @@ class CompiledFunction:
                 GuardExplosion, stacklevel=3)
             return self._eager(call)
         environment = Environment(self.function, call.objects)
-        recorded = trace(self.function, self._name, self._of, call.named_leaves, call.rebuild, environment)
+        try:
+            recorded = trace(self.function, self._name, self._of, call.named_leaves, call.rebuild, environment,
+                             commit)
+        except UnsupportedOp:
+            arrays = [leaf._data if isinstance(leaf, Tensor) else leaf for leaf in call.leaves]
+            if not overlapping(arrays, [i for i, a in enumerate(arrays) if isinstance(a, np.ndarray)]):
+                raise
+            return self._eager(call)  # arguments that share memory: eager code knows their order of reads and writes
         self._refuse_effects(environment)
-        self.traces += 1
-        group.append(Specialization(recorded, environment, call.leaves))
+        known = Specialization(recorded, environment, call.leaves)
+        if known.effects.apart(known.inputs_of(call.leaves)):
+            self.traces += 1
+            group.append(known)
         return call.numpy_out(recorded.result)
 
     def _without_kernel(self, call: Call, error: KernelFailed) -> Any:

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from retape.ir import Graph, Node
+from retape.ir import CATALOGUE, Graph, Node
 from retape.ir.collection import rarely
 from retape.ir.errors import SavedTensorModified
 from retape.ir.passes import backward_graph, differentiate, partition
+from retape.tracer.apply import apply
 from retape.tracer.gradnode import attach_outputs
-from retape.tracer.state import describe, state
+from retape.tracer.state import describe, enable_grad
 from retape.tracer.tensor import Tensor, wrap
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ class DifferentiableGraph:
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
+        self.written = frozenset(graph.inputs.index(effect.target) for effect in graph.effects)
         self._derivatives: dict[tuple[int, ...], Derivative] = {}
 
     @cached_property
@@ -82,12 +84,12 @@ class DifferentiableGraph:
     def __call__(
         self, operands: Sequence[Any], constant: frozenset[int] = frozenset()
     ) -> tuple[list[Tensor], list[Any]]:
-        """Outputs as tensors, and the guarded values. `operands` are tensors, arrays or floats, one for each input;
-        outputs in `constant` get no history."""
+        """Outputs as tensors, and the values of guards and effects. `operands` are tensors, arrays or floats, one for
+        each input; outputs in `constant` get no history."""
         arrays = [o._data if isinstance(o, Tensor) else o for o in operands]
-        wrt = tuple(i for i, o in enumerate(operands) if isinstance(o, Tensor) and o._requires_grad) \
-            if state.grad_enabled else ()
         count = len(self.graph.outputs)
+        wrt = tuple(i for i, o in enumerate(operands) if isinstance(o, Tensor) and o._requires_grad) \
+            if len(constant) < count else ()
         if not wrt:
             values = self.program(arrays)
             return [wrap(v) for v in values[:count]], values[count:]
@@ -96,9 +98,21 @@ class DifferentiableGraph:
         saved_end = count + len(derivative.forward.saved)
         outputs = [wrap(v) for v in values[:count]]
         tensors = [operands[i] for i in wrt]
-        pullback = _Pullback(derivative, list(operands), values[count:saved_end])
+        kept = [_before_write(o) if i in self.written else o for i, o in enumerate(operands)]
+        pullback = _Pullback(derivative, kept, values[count:saved_end])
         attach_outputs("Compiled", outputs, tensors, pullback, constant)
         return outputs, values[saved_end:]
+
+
+def _before_write(operand: Any) -> Any:
+    """An operand as it is before the call writes to its memory, with its history."""
+    if not isinstance(operand, Tensor):
+        return operand.copy()
+    copied = wrap(operand._data.copy())
+    if not operand._requires_grad:
+        return copied
+    with enable_grad():
+        return apply(CATALOGUE["overwrite"], (copied, operand))
 
 
 class _Pullback:

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from retape.ir import Graph, Guard, type_of
 from retape.ir.errors import RetapeError
 from retape.ir.passes.differentiate import differentiable_inputs
+from retape.tracer.apply import located
 from retape.tracer.environment import Environment
+from retape.tracer.gradnode import attach_outputs
 from retape.tracer.tensor import Tensor
 from retape.tracer.trace import Recorded
 from retape.tracer.tree import flatten, unflatten
 
 from .differentiable import Derivative, DifferentiableGraph
+from .effects import Effects, plan_results, resolve, take
 
 if TYPE_CHECKING:
     from retape.codegen import Kernel
@@ -36,56 +37,61 @@ class Specialization:
         self.environment = environment
         self._code = DifferentiableGraph(recorded.graph)
         self.sources = recorded.inputs
-        self.captures = [(s, type_of(_array(s)), _array(s).strides, _requires(s))
-                         for s in recorded.inputs if not isinstance(s, int)]
+        self.grads = recorded.grads
+        self.effects = Effects(recorded)
+        self.captures = [(i, type_of(_array(o)), _array(o).strides, _requires(o))
+                         for i, o in enumerate(self._operands(leaves)) if not isinstance(self.sources[i], int)]
         self._marked = tuple(i for i, operand in enumerate(self._operands(leaves)) if _requires(operand))
         self.structure = flatten(recorded.result)[1]
-        self.plan: list[tuple[str, Any]] = []
-        constant = set()
-        count = 0
-        first: dict[int, int] = {}  # a tensor that is returned twice is one object
-        for out in recorded.outputs:
-            if not isinstance(out, Tensor):
-                self.plan.append(("value", out))
-                continue
-            position = next((i for i, leaf in enumerate(leaves) if leaf is out), None)
-            outside = next((s for s, *_ in self.captures if s is out), None)
-            if position is not None:
-                self.plan.append(("leaf", position))
-            elif outside is not None:
-                self.plan.append(("value", outside))
-            else:
-                self.plan.append(("output", first.setdefault(id(out), count)))
-            if not out._requires_grad:
-                constant.add(count)
-            count += 1
-        self._constant = frozenset(constant)
+        self.plan = plan_results(recorded, leaves)
+        tensors = [out for out in (*recorded.outputs, *recorded.extra) if isinstance(out, Tensor)]
+        self._barred = recorded.barred
+        self._constant = frozenset(i for i, out in enumerate(tensors) if not out._requires_grad or i in self._barred)
 
     # ---- running
 
-    def run(self, leaves: list[Any]) -> list[Any] | None:
-        """The result's leaves, or None where this trace doesn't hold for these arguments and surroundings."""
+    def run(self, leaves: list[Any], commit: bool = True) -> list[Any] | None:
+        """The result's leaves, or None where this trace doesn't hold for these arguments and surroundings.
+
+        Effects are carried out when all has been computed, so a call that fails changes nothing; without `commit` they
+        aren't.
+        """
         if not self.environment.holds():
             return None
-        for source, kind, strides, requires in self.captures:
-            array = _array(source)
-            if type_of(array) != kind or array.strides != strides or _requires(source) != requires:
+        for owner, present in self.grads:
+            if (resolve(owner, leaves)._grad is not None) != present:
                 return None
         operands = self._operands(leaves)
+        for index, kind, strides, requires in self.captures:
+            array = _array(operands[index])
+            if type_of(array) != kind or array.strides != strides or _requires(operands[index]) != requires:
+                return None
+        if not self.effects.apart(operands):
+            return None
         try:
             outputs, seen = self._code(operands, self._constant)
         except RetapeError:
             if not self.graph.guards:
                 raise
             return None  # the values belong to another path: recording it will tell
-        for guard, found in zip(self.graph.guards, seen, strict=True):
+        for guard, found in zip(self.graph.guards, seen, strict=False):
             if not guard.holds(found):
                 return None
-        return [outputs[v] if kind == "output" else leaves[v] if kind == "leaf" else _copied(v)
-                for kind, v in self.plan]
+        if self._barred:
+            self._bar(outputs, operands)
+        if not commit:
+            return []
+        self.effects.commit(operands, leaves, outputs, seen[len(self.graph.guards):])
+        return [take(kind, value, outputs, leaves) for kind, value in self.plan]
 
     def _operands(self, leaves: list[Any]) -> list[Any]:
-        return [leaves[s] if isinstance(s, int) else s for s in self.sources]
+        return [leaves[s] if isinstance(s, int) else resolve(s, leaves) for s in self.sources]
+
+    def _bar(self, outputs: list[Tensor], operands: list[Any]) -> None:
+        """Give results the history that eager ones have although backward would raise."""
+        tensors = [o for o in operands if _requires(o)]
+        for position, error in self._barred.items():
+            attach_outputs("Compiled", [outputs[position]], tensors, partial(_refuse, error))
 
     def inputs_of(self, leaves: list[Any]) -> list[Any]:
         """The arrays (and floats) that the graph's inputs stand for in a call."""
@@ -162,5 +168,5 @@ def _requires(source: Any) -> bool:
     return isinstance(source, Tensor) and source._requires_grad
 
 
-def _copied(value: Any) -> Any:
-    return value.copy() if isinstance(value, np.ndarray) else value
+def _refuse(error: RetapeError, cotangents: Any, on_tensors: bool) -> Any:
+    raise located(type(error)(error.message, *error.facts))

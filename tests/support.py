@@ -397,6 +397,7 @@ def _structural_cases(op: Op, x: Any, rng: np.random.Generator) -> list[tuple[tu
             ((x, y), ((4, 2, 3, 4), ((3,), (0,)))), ((x, y), ((2, 2, 3, 4), ((1,), (0,)))),
             ((x[0], y[1]), ((2, 5, 4), ((0, slice(1, 4, 1)), (0, slice(2, 5, 1))))),
         ],
+        "overwrite": [((x, y), ()), ((x.transpose(2, 1, 0), y.transpose(2, 1, 0)), ())],
         "opaque": [((x, y), ("Custom",)), ((x,), ("Custom",))],
         "cat": [((x, y), (0,)), ((x, y, x), (1,)), ((x, y[:, :, :1]), (2,)), ((x,), (0,)), ((x[:0], y), (0,)),
                 ((x.transpose(2, 1, 0), y.transpose(2, 1, 0)), (1,))],

@@ -23,7 +23,8 @@ from retape.ir import CATALOGUE, Graph, GraphBuilder, Node, Op, TensorType, f64,
 from retape.ir.passes import backward_graph, differentiate, partition
 from retape.tracer.apply import apply
 
-OPS = [op for op in all_ops() if op.differentiable and op.name not in ("opaque", "detach") and op.kind != "source"]
+OPS = [op for op in all_ops() if op.differentiable and op.name not in ("opaque", "detach", "overwrite")
+       and op.kind != "source"]
 POINTWISE = [op for op in OPS if op.kind == "pointwise" and op.name not in ("cast", "clone")]
 
 

@@ -90,7 +90,7 @@ def _mark_view(out: Tensor, source: Any, op: Op, attrs: tuple[Any, ...]) -> None
         out._version = source._version
         out._base = (source, source._version[0], op, attrs)
         if out._traced is not None:
-            out._traced = (*out._traced[:2], source._version[0])
+            out._traced = (*out._traced[:2], state.tracer.count(source))  # type: ignore[union-attr]
 
 
 def located(error: E) -> E:
@@ -121,8 +121,7 @@ def _check_state(operand: Tensor) -> None:
             ("why", "the compiled function doesn't make it again, so its values would be stale"),
             fix="return the tensor from the function instead"))
     base = operand._base
-    stale = traced is not None and operand._version[0] != traced[2]
-    if stale or (base is not None and operand._requires_grad and operand._version[0] != base[1]):
+    if base is not None and operand._requires_grad and operand._version[0] != base[1] and state.grad_enabled:
         raise located(UnsupportedOp(
             "a view was used after its memory had been written in place",
             ("changed", describe(operand._version[1])),

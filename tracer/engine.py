@@ -18,17 +18,19 @@ from retape.ir.errors import (
     GradientMismatch,
     NoGradPath,
     NonScalarBackward,
+    RetapeError,
     SavedTensorModified,
     SecondBackward,
 )
 
 from .apply import apply, located
 from .gradnode import Edge, GradNode, Parts, Saved
+from .inplace import write_result
 from .state import _GradMode, describe, site, state
 from .tensor import Tensor, wrap
 
 if TYPE_CHECKING:
-    from .trace import Tracer
+    from .tracer import Tracer
 
 
 class TensorBuilder(Builder):
@@ -52,7 +54,8 @@ def backward(
     """Accumulate into `.grad` of every leaf below `outputs`. Nothing is changed where an error is raised."""
     found = _run(outputs, gradients, retain_graph, create_graph, None)
     if state.tracer is not None:
-        state.tracer.check_made(found.leaves, "accumulation into the `.grad` of a tensor")
+        for leaf in found.leaves:
+            state.tracer.read_grad(leaf)
     for leaf, gradient in found.leaves.items():
         _accumulate_grad(leaf, gradient, create_graph)
     for tensor, gradient in found.retained:
@@ -63,7 +66,12 @@ def _accumulate_grad(leaf: Tensor, gradient: Any, create_graph: bool) -> None:
     known = leaf._grad
     if isinstance(gradient, Tensor):
         with _GradMode(create_graph):
-            leaf._grad = gradient if known is None else known + gradient
+            if known is None:
+                leaf._grad = TENSORS.clone(gradient)
+            elif create_graph:
+                leaf._grad = known + gradient
+            else:
+                write_result(known, known + gradient)
     elif known is None:
         # a gradient never shares memory with another tensor
         leaf._grad = wrap(np.array(gradient, leaf._data.dtype))
@@ -212,13 +220,35 @@ def _refuse_freed(order: list[GradNode]) -> None:
     """Raises `SecondBackward` before anything has been computed."""
     for node in order:
         if node.freed is not None:
-            raise SecondBackward(
-                "Trying to backward through the graph a second time, but the buffers have already been freed. "
-                "Specify retain_graph=True when calling backward the first time.",
-                ("where", describe(site())), ("freed", describe(node.freed)),
-                ("why", f"`{node.op.name}` ({describe(node.site)}) needs values that were dropped after their use"),
-                fix="`retain_graph=True` at the first backward, or compute the result again; "
-                    "`.detach()` state carried between steps")
+            raise located(_freed(node))
+
+
+def _freed(node: GradNode) -> SecondBackward:
+    return SecondBackward(
+        "Trying to backward through the graph a second time, but the buffers have already been freed. "
+        "Specify retain_graph=True when calling backward the first time.",
+        ("freed", describe(node.freed)),
+        ("why", f"`{node.op.name}` ({describe(node.site)}) needs values that were dropped after their use"),
+        fix="`retain_graph=True` at the first backward, or compute the result again; "
+            "`.detach()` state carried between steps")
+
+
+def barrier(output: Tensor, since: int) -> RetapeError | None:
+    """The error that backward from `output` would meet in nodes numbered `since` or later; None where there is none."""
+    stack: list[Any] = [output._grad_fn]
+    seen = set()
+    while stack:
+        node = stack.pop()
+        if not isinstance(node, GradNode) or node.sequence < since or node in seen:
+            continue
+        seen.add(node)
+        if node.freed is not None:
+            return _freed(node)
+        for saved in (node.saved or {}).values():
+            if saved.modified:
+                return _modified(node, saved)
+        stack.extend(node.edges)
+    return None
 
 
 def _deliver(

@@ -150,9 +150,12 @@ class Environment:
             key = (wanted - known).pop()
             known.add(key)
             method = inspect.getattr_static(type(value), key, None)
-            method = method.fget if isinstance(method, property) else method
+            if isinstance(method, property):
+                method = method.fget
+            elif isinstance(method, (staticmethod, classmethod)):
+                method = method.__func__
             if isinstance(method, types.FunctionType):
-                wanted |= _names(method.__code__)
+                wanted |= _names(inspect.unwrap(method).__code__)
                 self._function(method)
         fields = getattr(value, "__dict__", {})
         for key in fields.keys() & known:

@@ -20,6 +20,11 @@ _sequence = itertools.count()
 _classes: dict[str, type[GradNode]] = {}
 
 
+def next_sequence() -> int:
+    """A number below those of all nodes that are made from now on."""
+    return next(_sequence)
+
+
 class Saved:
     """A value kept for backward: the array, the counter that tells in-place changes, and its place in a trace."""
 

@@ -15,7 +15,7 @@ from retape.ir import CATALOGUE
 from retape.ir.errors import BroadcastMismatch, DtypeError, OutOfBounds, ShapeError, UnsupportedOp
 
 from .apply import apply, as_operand, located
-from .state import describe, state
+from .state import _GradMode, describe, state
 from .tensor import Tensor
 
 _ORDER = {"b": 0, "u": 1, "i": 1, "f": 2, "c": 3}
@@ -34,10 +34,11 @@ def write_result(target: Tensor, result: Tensor) -> Tensor:
     recorded = state.grad_enabled and (result._requires_grad or target._requires_grad)
     if result._data.dtype != target._data.dtype:
         result = apply(CATALOGUE["cast"], (result,), (target.dtype,))
-    if target._base is not None and (recorded or state.tracer is not None):
-        return _write_through(target, result)
+    base = target._base if state.tracer is None else state.tracer.base_of(target)
+    if base is not None and (recorded or state.tracer is not None):
+        return _write_through(target, base, result, recorded)
     if state.tracer is not None:
-        state.tracer.write(target, result)
+        state.tracer.write(target, result, recorded)
     np.copyto(target._data, result._data)
     target._changed()
     if recorded:
@@ -45,11 +46,16 @@ def write_result(target: Tensor, result: Tensor) -> Tensor:
     return target
 
 
-def _write_through(view: Tensor, result: Tensor) -> Tensor:
+def _write_through(view: Tensor, base: Any, result: Tensor, recorded: bool) -> Tensor:
     """Write to the tensor that `view` is a view of, then make `view` a view of its new value."""
-    assert view._base is not None
-    source, count, op, attrs = view._base
-    if source._version[0] != count:
+    source, count, op, attrs = base
+    if op.name == "detach":  # the same memory without history
+        with _GradMode(False):
+            write_result(source, result)
+        assert state.tracer is not None
+        state.tracer.write_behind(view, source)
+        return view
+    if recorded and source._version[0] != count:
         raise located(UnsupportedOp("a view was written to after its memory had been written in place",
                                     ("changed", describe(view._version[1])),
                                     ("why", "the record of how the view was made doesn't include the write"),

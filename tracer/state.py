@@ -14,7 +14,7 @@ from retape import ir
 from retape.ir import Span
 
 if TYPE_CHECKING:
-    from .trace import Tracer
+    from .tracer import Tracer
 
 F = TypeVar("F", bound=Callable[..., Any])
 Site = tuple[CodeType, int]

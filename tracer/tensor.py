@@ -206,13 +206,16 @@ class Tensor(Operators):
     @property
     def grad(self) -> Tensor | None:
         """The gradient accumulated by `backward()`; None where there was none."""
+        if state.tracer is not None:
+            state.tracer.read_grad(self)
         return self._grad
 
     @grad.setter
     def grad(self, value: Tensor | None) -> None:
         if value is not None and (value.shape != self.shape or value._data.dtype != self._data.dtype):
             raise RuntimeError(f"assigned grad has {value.dtype}{value.shape}, the tensor {self.dtype}{self.shape}")
-        self._effect("assignment to the `.grad` of a tensor")
+        if state.tracer is not None:
+            state.tracer.set_grad(self)
         self._grad = value
 
     def _effect(self, what: str) -> None:
@@ -254,7 +257,7 @@ class Tensor(Operators):
         out = wrap(self._data)
         out._version = self._version
         if state.tracer is not None:
-            state.tracer.record_named("detach", (self,), out)
+            state.tracer.alias(self, out)
         return out
 
     def detach_(self) -> Tensor:
@@ -269,16 +272,18 @@ class Tensor(Operators):
     @property
     def data(self) -> Tensor:
         """The same memory without history, and with a version counter of its own."""
-        out = self.detach()
-        out._version = [0, None]
+        out = wrap(self._data)
         if state.tracer is not None:
             state.tracer.alias(self, out)
         return out
 
     @data.setter
     def data(self, value: Any) -> None:
-        self._effect("assignment to the `.data` of a tensor")
-        self._data = value._data if isinstance(value, Tensor) else np.asarray(value)
+        array = value._data if isinstance(value, Tensor) else np.asarray(value)
+        if array is not self._data:
+            if state.tracer is not None:
+                state.tracer.rebind(self, value)
+            self._data = array
 
     def _changed(self) -> None:
         """Count an in-place change. Raises `LeafInplace` beforehand through `check_writable`."""

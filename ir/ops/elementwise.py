@@ -258,6 +258,9 @@ register("clone", "x", "pointwise", infer=_infer_same, eager=lambda x: np.array(
          kernel="{x}", form="x", domain=(REAL,), doc="A row-major copy.")
 register("detach", "x", "pointwise", infer=_infer_same, eager=lambda x: x, vjp=(lambda b, ct: None,),
          kernel="{x}", form="x", domain=(REAL,), doc="The same values, with no derivative.")
+register("overwrite", "value x", "library", infer=_infer_same, eager=lambda value, x: value,
+         vjp=(lambda b, ct: None, lambda b, ct: ct), domain=(REAL, REAL), promotion="none",
+         doc="What `x` is after a write in place that autograd doesn't see: the values of `value`, the history of `x`.")
 register("opaque", "*values", "library", infer=_infer_same, eager=lambda *values: values[0], vjp=(_no_rule,),
          attributes={"name": REQUIRED}, domain=(REAL,),
          doc="The first operand: what a custom Function made of the others. The graph doesn't know its derivative.")

@@ -15,7 +15,7 @@ from .eliminate import eliminate_dead
 
 __all__ = ["MARKERS", "simplify"]
 
-MARKERS = frozenset({"clone", "detach", "opaque"})  # what only differentiation looks at
+MARKERS = frozenset({"clone", "detach", "opaque", "overwrite"})  # what only differentiation looks at
 
 SPREAD = frozenset({"full", "expand"})
 Rewrite = Callable[[GraphBuilder, Node, tuple[Any, ...]], Any]

@@ -1,0 +1,309 @@
+"""The `Tracer`: every operation, look at a value and write in place passes it while a trace is taken."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from retape.ir import CATALOGUE, Array, Effect, GraphBuilder, Guard, Node, Op, TensorType, input_node, type_of
+from retape.ir.errors import RetapeError, UnsupportedOp
+
+from .apply import located
+from .environment import Environment
+from .gradnode import next_sequence
+from .outside import GradOf, Outside, Write
+from .state import site
+from .tensor import Tensor
+
+__all__ = ["Tracer", "layout"]
+
+LOOK_LIMIT = 64
+MAY_SHARE = frozenset({"input", "detach", "overwrite", "opaque"})  # results that may be an operand's very memory
+DETACH, OVERWRITE = CATALOGUE["detach"], CATALOGUE["overwrite"]
+
+
+class Tracer:
+    """The trace being taken in this thread."""
+
+    def __init__(self, environment: Environment) -> None:
+        self.builder = GraphBuilder(consing=False)
+        self.environment = environment
+        self.inputs: list[Node] = []
+        self.sources: list[Any] = []
+        self.guards: list[Guard] = []
+        self.finished = False
+        self.note: str | None = None  # where operations come from that no line of the user's stands for
+        self.journal = Outside()
+        self.first = next_sequence()  # nodes of autograd with this number or later belong to the trace
+        self._bound: list[Tensor] = []
+        self._roots: dict[int, tuple[Any, Tensor]] = {}  # arrays from outside, and the first tensor over each
+        self._outside: dict[int, Any] = {}  # version counters of memory that lives outside the trace
+        self._objects: dict[int, tuple[Tensor, Node, Any]] = {}  # tensors that live outside, their input and source
+        self._aliases: dict[int, tuple[Tensor, Any]] = {}  # detached tensors: what each shares its memory with
+        self._unseen_counts: dict[int, int] = {}  # by version counter: writes that it doesn't tell of
+        self._linked: dict[int, Any] = {}  # by the counter of a `.data`: that of the tensor it was taken from
+        self.grads: list[tuple[Any, bool]] = []  # whether a tensor had a `.grad` when it was looked at
+        self._set: set[int] = set()  # tensors whose `.grad` was set
+        self._owners: dict[int, Tensor] = {}  # tensors that are the `.grad` of one from outside
+        self._moved: dict[int, Any] = {}  # tensors and counters of memory that `.data = ...` gave away
+
+    # ---- inputs
+
+    def add_input(self, name: str, type: TensorType, source: Any) -> Node:
+        node = input_node(self.builder.name_for(CATALOGUE["full"], name), type)
+        self.inputs.append(node)
+        self.sources.append(source)
+        return node
+
+    def bind(self, tensor: Tensor, node: Node, source: Any) -> None:
+        """Let `tensor`, which lives outside the trace, stand for the input that comes from `source`."""
+        tensor._traced = (self, node, self.count(tensor))
+        self._bound.append(tensor)
+        self._outside[id(tensor._version)] = tensor._version
+        self._objects[id(tensor)] = (tensor, node, source)
+
+    def adopt_array(self, array: np.ndarray[Any, Any], out: Tensor) -> None:
+        """Let a tensor over `array` stand for the input that the array is. Raises where its origin is unknown."""
+        if id(array) in self._roots:
+            root = self._roots[id(array)][1]
+            out._version = root._version
+            self.alias(root, out)
+            return
+        node = self._capture(array, type_of(array))
+        self._roots[id(array)] = (array, out)
+        self.bind(out, node, array)
+
+    def count(self, tensor: Tensor) -> int:
+        """How often the tensor's memory was written, as far as this trace can tell."""
+        counted: int = tensor._version[0]
+        return counted + self._unseen(id(tensor._version)) if self._unseen_counts else counted
+
+    def _unseen(self, counter: int) -> int:
+        """Writes to the memory of a version counter that it doesn't tell of: by or behind `.data`."""
+        found = self._unseen_counts.get(counter, 0)
+        source = self._linked.get(counter)
+        return found if source is None else found + source[0] + self._unseen(id(source))
+
+    def node_of(self, operand: Any) -> Any:
+        """The node of a tensor as it is now; numbers are literals. Raises where a tensor's origin is unknown."""
+        if not isinstance(operand, Tensor):
+            return operand
+        traced = operand._traced
+        if traced is not None and traced[0] is self:
+            return traced[1] if traced[2] == self.count(operand) else self._again(operand)
+        node = self._capture(operand, type_of(operand._data))
+        self.bind(operand, node, self.sources[-1])
+        return node
+
+    def _again(self, tensor: Tensor) -> Any:
+        """The node of a view whose memory was written since the view was taken: the same view of the present value."""
+        base = self.base_of(tensor)
+        if base is None:
+            if not any(np.shares_memory(tensor._data, t._data) for t, *_ in self.journal.memory.values()
+                       if t is not tensor):
+                # another part of what it is a view of was written
+                tensor._traced = (self, tensor._traced[1], self.count(tensor))  # type: ignore[index]
+                return self.node_of(tensor)
+            raise located(UnsupportedOp(
+                "a tensor's memory was written by way of another tensor that shares it",
+                ("why", "the trace doesn't know how the two lie over each other"),
+                fix="take views inside the function, or pass a `clone()`"))
+        source, _, op, attrs = base
+        node: Any = self.builder.emit(op, (self.node_of(source),), attrs, origin=self.note or site(),
+                                      type=type_of(tensor._data))
+        tensor._traced = (self, node, self.count(tensor))
+        return node
+
+    def base_of(self, tensor: Tensor) -> Any:
+        """What a tensor shares its memory with: (source, count, op, attributes) as in `_base`, or None.
+
+        A view that came from outside is memory of its own, unless the function can reach its source, too.
+        """
+        known = self._aliases.get(id(tensor))
+        base = tensor._base if known is None else known[1]
+        if base is None or id(tensor) not in self._objects:
+            return base
+        source = base[0]
+        reachable = id(source) in self._objects or self.environment.path_of(source) is not None
+        return base if reachable else None
+
+    def _capture(self, value: Any, type: TensorType) -> Node:
+        """An input for a tensor or array that the function reaches by its names."""
+        owner = self._owners.get(id(value))
+        if owner is not None:
+            _, node, source = self._objects[id(owner)]
+            return self.add_input(f"{node.name}_grad", layout(value._data), GradOf(source))
+        path = self.environment.path_of(value)
+        if path is None:
+            kind = "a tensor" if isinstance(value, Tensor) else "an array"
+            raise located(UnsupportedOp(
+                f"{kind} whose origin isn't recorded enters a compiled function",
+                ("why", "it is neither an argument nor reached by a name of the function, so a later call would see "
+                        "its old values"),
+                fix="pass it as an argument, or make it with rt's functions"))
+        return self.add_input(path.name, type, value)
+
+    # ---- operations
+
+    def record(self, op: Op, operands: Sequence[Any], attrs: tuple[Any, ...], out: Tensor, cut: bool) -> None:
+        """Append `out = op(operands)`; `cut` says that autograd doesn't see it although an operand requires grad."""
+        inputs = tuple(self.node_of(operand) for operand in operands)
+        weak = any(isinstance(i, Node) and i.type.weak for i in inputs)
+        node: Any = self.builder.emit(
+            op, inputs, attrs, origin=self.note or site(), type=None if weak else type_of(out._data))
+        if cut and node.type.dtype.is_differentiable:
+            node = self.builder.emit(CATALOGUE["detach"], (node,), origin=node.origin)
+        out._traced = (self, node, self.count(out))
+
+    def record_named(self, name: str, operands: Sequence[Any], out: Tensor, attrs: tuple[Any, ...] = ()) -> None:
+        self.record(CATALOGUE[name], operands, attrs, out, False)
+
+    def write(self, target: Tensor, result: Tensor, recorded: bool) -> None:
+        """Rebind a tensor whose memory is about to be overwritten; `recorded` says that autograd sees it."""
+        node, before = self.node_of(result), self.node_of(target)
+        if target._requires_grad and not recorded:
+            node = self.builder.emit(OVERWRITE, (node, before), origin=site())
+        if id(target) in self._moved or id(target._version) in self._moved:
+            raise self.unsupported_effect("a write to memory that `.data = ...` has given away")
+        if id(target._version) in self._outside:
+            if recorded and target._base is not None:
+                raise self.unsupported_effect("a write with a gradient to a view")
+            self.journal.before_write(target)
+        target._traced = (self, node, self.count(target) + 1)  # the write will be counted
+
+    def write_behind(self, alias: Tensor, source: Tensor) -> None:
+        """Count a write to `alias` that its own version counter tells of, and that of `source` does not."""
+        if alias._version is not source._version:
+            key = id(source._version)
+            source._version[0] -= 1
+            self._unseen_counts[key] = self._unseen_counts.get(key, 0) + 1
+            alias._changed()
+        alias._traced = None
+        self.record_named("detach", (source,), alias)
+
+    def rebind(self, tensor: Tensor, value: Any) -> None:
+        """`tensor.data = value`. Raises where `value` is no tensor of this trace."""
+        if not isinstance(value, Tensor) or not self.owns(value) or value._base is not None:
+            raise self.unsupported_effect("assignment to the `.data` of a tensor")
+        node = self.node_of(value)
+        if tensor._requires_grad:
+            node = self.builder.emit(OVERWRITE, (node, self.node_of(tensor)), origin=site())
+        if not self.made(tensor):
+            self.node_of(tensor)
+            self.journal.before_rebind(tensor)
+        for part in (tensor, tensor._version, value._version):
+            self._moved[id(part)] = part
+        tensor._traced = (self, node, self.count(tensor))
+
+    # ---- looks
+
+    def look(self, tensor: Tensor, value: Any) -> None:
+        """Python saw `value` in a tensor: the trace holds only where it would see it again."""
+        if tensor._data.size > LOOK_LIMIT:
+            raise located(UnsupportedOp(
+                f"Python looks at all {tensor._data.size} elements of a tensor in a compiled function",
+                ("why", "the trace would hold for these very values only"),
+                fix="compute with the tensor itself, or do this outside the compiled function"))
+        if tensor._data.ndim:
+            value = Array(tensor._data, type_of(tensor._data))
+        elif not isinstance(value, (bool, int, float, complex)):
+            value = tensor._data.item()
+        self.guards.append(Guard(self.node_of(tensor), value, site()))
+
+    def look_at_truth(self, tensor: Tensor, value: bool) -> None:
+        node = self.node_of(tensor)
+        if node.type.dtype.category:
+            node = self.builder.emit(CATALOGUE["ne"], (node, 0), origin=site())
+        self.guards.append(Guard(node, value, site()))
+
+    # ---- effects
+
+    def owns(self, tensor: Tensor) -> bool:
+        """Whether the tensor's memory was made in this trace, so that writing to it is no effect."""
+        traced = tensor._traced
+        return traced is not None and traced[0] is self and id(tensor._version) not in self._outside
+
+    def made(self, tensor: Tensor) -> bool:
+        """Whether the tensor object (its `.grad`, its flags) was made in this trace."""
+        traced = tensor._traced
+        return traced is not None and traced[0] is self and id(tensor) not in self._objects
+
+    def alias(self, tensor: Tensor, out: Tensor) -> None:
+        """`out` shares memory with `tensor`, without its history."""
+        self._aliases[id(out)] = (out, (tensor, 0, DETACH, ()))
+        if out._version is not tensor._version:
+            self._linked[id(out._version)] = tensor._version
+            self._unseen_counts.setdefault(id(out._version), 0)
+        self.record_named("detach", (tensor,), out)
+        if not self.owns(tensor):
+            self._outside[id(out._version)] = out._version
+
+    def read_grad(self, tensor: Tensor) -> None:
+        """The `.grad` of a tensor is about to be looked at."""
+        if not self.made(tensor):
+            self.node_of(tensor)
+            if self.journal.before_grad(tensor):
+                self.grads.append((self.source_of(tensor), tensor._grad is not None))
+                if tensor._grad is not None:
+                    self._owners[id(tensor._grad)] = tensor
+
+    def set_grad(self, tensor: Tensor) -> None:
+        """The `.grad` of a tensor is about to be set."""
+        if not self.made(tensor):
+            self.node_of(tensor)
+            self.journal.before_grad(tensor)
+            self._set.add(id(tensor))
+
+    def check_made(self, tensors: Iterable[Tensor], what: str) -> None:
+        """Raises where a change of state would outlive the call."""
+        for tensor in tensors:
+            if not self.made(tensor):
+                raise self.unsupported_effect(what)
+
+    def source_of(self, tensor: Tensor) -> Any:
+        """Where a tensor from outside comes from. Raises where that is unknown."""
+        self.node_of(tensor)
+        if id(tensor) not in self._objects:
+            raise self.unsupported_effect("a tensor made here was kept in one")
+        return self._objects[id(tensor)][2]
+
+    def unsupported_effect(self, what: str) -> RetapeError:
+        return located(UnsupportedOp(
+            f"{what} that lives outside the compiled function can't be compiled",
+            ("why", "a compiled call couldn't repeat it"),
+            fix="return the new value and assign it outside, as in `w = step(w)`"))
+
+    def effects(self) -> tuple[tuple[Effect, ...], list[Write]]:
+        """What the call wrote in place, as the graph's effects and as what they stand for outside."""
+        effects, writes = [], []
+        counted: set[int] = set()
+        for tensor, _, version, _ in self.journal.memory.values():
+            _, target, source = self._objects[id(tensor)]
+            value = self.node_of(tensor)
+            place = tensor._version[1]
+            count = 0 if id(tensor._version) in counted else tensor._version[0] - version  # views share a counter
+            counted.add(id(tensor._version))
+            if isinstance(value, Node) and (value.op.kind == "view" or value.op.name in MAY_SHARE):
+                value = self.builder.emit(CATALOGUE["clone"], (value,), origin=place)  # no write changes it
+            effects.append(Effect(target, value, place))
+            writes.append(Write(source, count, place))
+        return tuple(effects), writes
+
+    def finish(self) -> None:
+        self.finished = True
+        for tensor in self._bound:
+            tensor._traced = None
+        for tensor, _ in self.journal.grads.values():
+            if tensor._grad is not None:
+                tensor._grad._traced = None
+        self.builder = GraphBuilder()
+
+
+def layout(array: np.ndarray[Any, Any]) -> TensorType:
+    """The type of an array, with its strides where it isn't row-major."""
+    plain = type_of(array)
+    if array.flags.c_contiguous or any(step % array.itemsize for step in array.strides):
+        return plain
+    return plain.strided(*(step // array.itemsize for step in array.strides))
