@@ -6,12 +6,12 @@ from typing import Any
 
 from retape.ir import CATALOGUE, Graph
 from retape.ir.collection import rarely
-from retape.ir.graph import Node, Operand, users_of
+from retape.ir.graph import Node, Operand
 from retape.ir.passes import MARKERS, collect_embeds, simplify
-from retape.ir.types import COMPLEX
 
-from .assembly import assemble
-from .fuse import Group, Plan, fuse
+from .assembly import begin, finish
+from .fuse import Group, fuse
+from .placement import place, place_views
 from .products import is_product, multiply
 from .steps import Draft, HostStep, KernelStep, Lowered, ProductStep, Step, input_view
 from .tiny import emit_tiny, suits
@@ -88,13 +88,6 @@ def _inserted(graph: Graph, copies: dict[Node, Node]) -> Graph:
 class _Lowering(Draft):
     """Places values and emits steps in order."""
 
-    def __init__(self, graph: Graph) -> None:
-        super().__init__(graph)
-        self.plan: Plan
-        self.called: set[Node] = set()
-        self.users: dict[Node, list[Node]] = {}
-        self.roots: set[Node] = set()
-
     def run(self, owners: list[Operand]) -> Lowered:
         if suits(self.graph):
             self._tiny()
@@ -113,59 +106,28 @@ class _Lowering(Draft):
                 results[node] = None
         for node in results:
             self.place_new(node)
-        for node in self.graph.nodes:
-            if node.op.kind == "view":
-                self._place(node)
+        place_views(self)
         if results:
             self.result.steps.append(KernelStep(emit_tiny(self.graph, self.views, list(results))))
 
     def _fused(self) -> None:
         """Kernels over loops, and calls between them."""
-        self.plan = fuse(self.graph)
-        self.users = users_of(self.graph)
-        self.roots = set(self.graph.roots())
-        self.called = {step for step in self.plan.steps if isinstance(step, Node)}
-        for node in self.graph.nodes:
-            self._place(node)
-        for step in self.plan.steps:
+        plan = fuse(self.graph)
+        placement = place(self, plan)
+        for step in placement.steps:
+            for assembly in placement.due.get(step, ()):
+                begin(self, assembly)
             if isinstance(step, Group):
-                self.kernel(step, self.plan.stored, self.plan.inlined)
+                self.kernel(step, plan.stored, plan.inlined)
+            elif is_product(step):
+                multiply(self, step)
+            elif step in placement.assemblies:
+                finish(self, placement.assemblies[step])
             else:
-                self._call(step)
+                self._host(step)
 
-    def _place(self, node: Node) -> None:
-        """Decide where a value lies; fused values that nobody else reads lie nowhere."""
-        if node.op.kind == "view":
-            source = node.inputs[0]
-            assert isinstance(source, Node)
-            if source in self.views:
-                view = apply_view(node, self.views[source])
-                assert view is not None
-                self.views[node] = view
-        elif node.op.kind == "source":
-            self.place_source(node)
-        elif node.op.name == "slice_scatter" and self._overwrites(node):
-            source = node.inputs[0]
-            assert isinstance(source, Node)
-            self.views[node] = self.views[source]
-        elif node in self.plan.stored or node in self.called:
-            self.place_new(node)
-
-    def _overwrites(self, node: Node) -> bool:
-        """Whether a slice write can be done in its operand's own memory, which nothing else reads."""
-        source = node.inputs[0]
-        return isinstance(source, Node) and self.users[source] == [node] and source not in self.roots \
-            and source.op.kind not in ("view", "source") and source in self.views \
-            and self.views[source].buffer.kind == "arena" and source.type.shape == node.type.shape \
-            and node.type.dtype.category != COMPLEX
-
-    def _call(self, node: Node) -> None:
-        """A step outside kernels: a product, copies to parts of an array, or the operation's eager form."""
-        if is_product(node):
-            multiply(self, node)
-            return
-        if node.type.dtype.category != COMPLEX and assemble(self, node):
-            return
+    def _host(self, node: Node) -> None:
+        """A step outside native code: the operation's eager form."""
         buffer = self.views[node].buffer
         buffer.kind = "host"
         operands = tuple(self.views[i] if isinstance(i, Node) else i for i in node.inputs)

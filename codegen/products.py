@@ -18,7 +18,7 @@ from .loops import build_nest
 from .steps import Draft, ProductStep
 from .views import View, transposed
 
-__all__ = ["is_product", "multiply", "takes"]
+__all__ = ["adds", "is_product", "multiply", "takes"]
 
 CALLS = 64  # products with a batch that can't be walked with one stride: at most this many rows of the tape
 
@@ -35,6 +35,11 @@ def is_product(node: Node) -> bool:
     """Whether BLAS can carry the operation out."""
     return node.op.name == "matmul" and node.type.dtype.short in ("f32", "f64") \
         and not any(0 in parent.type.shape for parent in node.parents())
+
+
+def adds(node: Node) -> bool:
+    """Whether BLAS can carry the operation out, which adds a product to its first operand."""
+    return False
 
 
 def takes(view: View) -> bool:

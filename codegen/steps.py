@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from retape.ir import CATALOGUE, Graph, TensorType, i64
-from retape.ir.graph import Node, Operand
+from retape.ir.graph import Node
 from retape.ir.shapes import Shape, row_major_strides
+from retape.ir.types import Literal
 
 from .emit import Emitted, emit
 from .fuse import Group
@@ -97,24 +98,24 @@ class Draft:
         status = contiguous_view(self.result.status, ())
         self.result.steps.append(KernelStep(emit(group, self.views, stored, inlined, status)))
 
-    def copy(self, value: Operand, target: View, reader: Node) -> None:
-        """Append a kernel that writes a value, broadcast, to a view."""
+    def copy(self, value: View | Literal, target: View, reader: Node) -> None:
+        """Append a kernel that writes a view, or a number, broadcast, to a view."""
         dtype, shape = target.buffer.dtype, target.shape
-        if not isinstance(value, Node):
-            literal = Node(CATALOGUE["full"], (), ((), value, dtype), TensorType(dtype, ()), f"{reader.name}_value")
-            self.place_source(literal)
-            value = literal
-        copy = Node(CATALOGUE["clone"], (value,), (), TensorType(dtype, shape), f"{reader.name}_part", reader.origin)
+        if isinstance(value, View):
+            kind = TensorType(dtype, value.shape)
+            source = Node(CATALOGUE["clone"], (), (), kind, f"{reader.name}_source", reader.origin)
+            self.views[source] = value
+        else:
+            source = Node(CATALOGUE["full"], (), ((), value, dtype), TensorType(dtype, ()), f"{reader.name}_value")
+            self.place_source(source)
+        copy = Node(CATALOGUE["clone"], (source,), (), TensorType(dtype, shape), f"{reader.name}_part", reader.origin)
         self.views[copy] = target
         space = () if all(extent == 1 for extent in shape) else shape
         self.kernel(Group(0, space, [copy]), {copy}, set())
 
     def duplicate(self, view: View, shape: Shape, reader: Node) -> View:
         """Append a kernel that copies a view, broadcast to `shape`, to new memory; returns where."""
-        dtype = view.buffer.dtype
-        source = Node(CATALOGUE["clone"], (), (), TensorType(dtype, view.shape), f"{reader.name}_source", reader.origin)
-        copy = Node(CATALOGUE["clone"], (source,), (), TensorType(dtype, shape), f"{reader.name}_copy", reader.origin)
-        self.views[source] = view
+        copy = Node(CATALOGUE["clone"], (), (), TensorType(view.buffer.dtype, shape), reader.name, reader.origin)
         target = self.place_new(copy)
-        self.copy(source, target, reader)
+        self.copy(view, target, reader)
         return target

@@ -10,7 +10,7 @@ from retape.ir import DType
 from retape.ir.graph import Node
 from retape.ir.shapes import Shape, row_major_strides
 
-__all__ = ["Buffer", "View", "apply_view", "contiguous_view", "reshaped_strides", "sliced", "transposed"]
+__all__ = ["Buffer", "View", "apply_view", "contiguous_view", "reshaped_strides", "sliced", "transposed", "undo_view"]
 
 
 @dataclass(eq=False, slots=True)
@@ -132,3 +132,16 @@ def sliced(source: View, index: tuple[Any, ...], shape: Shape) -> View:
             offset += entry * stride
         dim += 1
     return View(source.buffer, shape, (*steps, *source.strides[dim:]), offset)
+
+
+def undo_view(node: Node, result: View) -> View | None:
+    """Where the operand of a view operation must lie for the result to lie at `result`; None where there is no such
+    place, or the view shows only a part of its operand."""
+    shape = next(node.parents()).type.shape
+    if node.op.name == "reshape":
+        steps = reshaped_strides(result.shape, result.strides, shape)
+        return None if steps is None else View(result.buffer, shape, steps, result.offset)
+    if node.op.name == "permute":
+        axes = node.attr("axes")
+        return View(result.buffer, shape, tuple(result.strides[axes.index(d)] for d in range(len(axes))), result.offset)
+    return None

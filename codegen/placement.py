@@ -1,0 +1,209 @@
+"""Where each value lies.
+
+A value gets memory of its own, unless it can lie where it is wanted: a part of an assembled array is written to its
+place in it by its own kernel, and a slice write or an added product changes its operand in that operand's memory. Both
+need an order: whoever reads the old values must run before the first write, and a part can't be written before what
+lies under it. Where `Order` can't grant that, values are copied.
+
+Values are placed from the last to the first, so that the array is placed when its parts are.
+"""
+
+from __future__ import annotations
+
+from retape.ir import Graph
+from retape.ir.graph import Node, Operand, users_of
+
+from .assembly import Assembly, disassemble, is_assembled, part_of
+from .fuse import Plan
+from .order import Order, Task
+from .products import adds, is_product, takes
+from .steps import Draft
+from .views import View, apply_view, undo_view
+
+__all__ = ["Placement", "place", "place_views"]
+
+
+def place(draft: Draft, plan: Plan) -> Placement:
+    """Decide where every value lies that must lie in memory (`draft.views`), and in which order the steps run."""
+    placement = Placement(draft, plan)
+    for node in reversed(draft.graph.nodes):
+        placement.visit(node)
+    place_views(draft)
+    placement.schedule()
+    return placement
+
+
+def place_views(draft: Draft) -> None:
+    """Views lie where what they show lies."""
+    for node in draft.graph.nodes:
+        if node.op.kind == "view":
+            source = next(node.parents())
+            if source in draft.views:
+                view = apply_view(node, draft.views[source])
+                assert view is not None
+                draft.views[node] = view
+
+
+class Placement:
+    """`steps` in order, `assemblies` by node; `due` are those whose base is written before a step."""
+
+    def __init__(self, draft: Draft, plan: Plan) -> None:
+        graph = draft.graph
+        self.draft = draft
+        self.plan = plan
+        self.steps = plan.steps
+        self.assemblies: dict[Node, Assembly] = {}
+        self.due: dict[Task, list[Assembly]] = {}
+        self.absorbed: set[Node] = set()
+        self.called = {step for step in plan.steps if isinstance(step, Node)}
+        self.users: dict[Node, list[Node]] = {}
+        if any(is_assembled(node) or adds(node) for node in self.called):
+            self.order = Order(graph, plan)
+            self.users = users_of(graph)
+            self.kept = _kept(graph)
+            # of values that lie in another's memory: what must come before the first write, and behind the last read
+            self.lead: dict[Node, list[Task]] = {}
+            self.tail: dict[Node, list[Task]] = {}
+            self.within: dict[Node, Assembly] = {}
+            for node in reversed(graph.nodes):
+                if node in self.called and node not in self.absorbed:
+                    self._assemble(node)
+
+    def _assemble(self, node: Node) -> None:
+        """Find out what an array is put together from, and note which step reads that."""
+        if adds(node):
+            self.assemblies[node] = Assembly(node, node.inputs[0], [], True, rest=[()])
+        elif is_assembled(node):
+            assembly = self.assemblies[node] = disassemble(node, self._absorb)
+            for step in (node, *assembly.absorbed):  # arrays full of one number aren't read
+                self.order.merge(step, node, (assembly.base, *(value for value, _ in assembly.parts)))
+
+    def visit(self, node: Node) -> None:
+        """Place a value, and what can lie in its memory."""
+        if node.op.kind == "source":
+            if not self.users or node in self.kept or self.order.readers.get(node):
+                self.draft.place_source(node)
+            return
+        if node.op.kind == "view" or node in self.absorbed or not (node in self.plan.stored or node in self.called):
+            return
+        if node not in self.draft.views:
+            self.draft.place_new(node)
+        if node in self.assemblies:
+            self._settle(node)
+
+    def _settle(self, node: Node) -> None:
+        """Decide what lies in the memory of an assembled array, or of a sum with a product."""
+        assembly = self.assemblies[node]
+        lead: list[Task] = [*self.lead.get(node, ())]
+        changes: list[Task] = [node]
+        base = assembly.base
+        if isinstance(base, Node):
+            if self._replaces(assembly, base, lead):
+                self._put(base, self.draft.views[node], self.within.get(node), lead, changes)
+                lead += [self.order.home[base], *(r for r in self.order.readers[base] if r is not node)]
+                assembly.rest = []
+            else:
+                lead += [self.order.home[s] for s in self.order.sources(base) if s in self.order.home]
+        for number, (value, index) in enumerate(assembly.parts):
+            found = self._placeable(node, value, index, lead) if assembly.apart else None
+            if found is not None:
+                self._put(*found, assembly, lead, self.tail.get(node, []))
+                assembly.placed.add(number)
+                changes.append(self.order.home[found[0]])
+
+    def _put(self, value: Node, view: View, outer: Assembly | None, lead: list[Task], tail: list[Task]) -> None:
+        """Let a value lie in the memory of `outer`'s result, where it is written from its step on."""
+        self.draft.views[value] = view
+        self.lead[value], self.tail[value] = [*lead], tail
+        if outer is not None:
+            self.within[value] = outer
+            self._written(outer, self.order.home[value])
+
+    def _written(self, assembly: Assembly | None, task: Task) -> None:
+        while assembly is not None:
+            assembly.writers.append(task)
+            assembly = self.within.get(assembly.node)
+
+    def _absorb(self, later: Node, earlier: Node) -> bool:
+        """Whether a slice write that only another slice write reads can be one with it."""
+        if self.users[earlier] != [later] or earlier in self.kept or earlier not in self.called:
+            return False
+        self.absorbed.add(earlier)
+        return True
+
+    def _movable(self, value: Node, view: View) -> bool:
+        """Whether a value has a kernel or a product that could write it to a place in another's memory."""
+        if value not in self.order.home or value in self.draft.views or value in self.kept \
+                or value.type.dtype is not view.buffer.dtype or not value.type.numel or not self._viewable(value, view):
+            return False
+        if value in self.called:
+            return is_assembled(value) or ((is_product(value) or adds(value)) and takes(view))
+        # reductions and scatters fill their result before they run: they take it for a contiguous array
+        return value.op.kind in ("pointwise", "gather") or (view.offset == 0 and view.is_row_major)
+
+    def _viewable(self, value: Node, view: View) -> bool:
+        """Whether everything that is a view of a value can be one where it would lie."""
+        if view.is_row_major:
+            return True
+        stack = [(value, view)]
+        while stack:
+            node, where = stack.pop()
+            for user in self.users[node]:
+                if user.op.kind == "view":
+                    shown = apply_view(user, where)
+                    if shown is None:
+                        return False
+                    stack.append((user, shown))
+        return True
+
+    def _replaces(self, assembly: Assembly, base: Node, lead: list[Task]) -> bool:
+        """Whether the base can be changed where it lies, since nothing reads it any more; orders the steps so."""
+        node, order = assembly.node, self.order
+        if base.type.shape != node.type.shape or not self._movable(base, self.draft.views[node]) \
+                or any(base in order.sources(v) for v, _ in assembly.parts if isinstance(v, Node)):
+            return False
+        return all(order.before(first, order.home[base]) for first in lead) \
+            and all(order.before(reader, node) for reader in order.readers[base] if reader is not node)
+
+    def _placeable(
+        self, node: Node, value: Operand, index: tuple[object, ...], lead: list[Task]
+    ) -> tuple[Node, View] | None:
+        """The value behind a part and where it would lie, if its own step can write it there; orders the steps so."""
+        target = part_of(self.draft.views[node], index)
+        if not isinstance(value, Node) or value.type.shape != target.shape:
+            return None
+        while value.op.kind == "view":
+            undone = undo_view(value, target)
+            if undone is None:
+                return None
+            value, target = next(value.parents()), undone
+        if not self._movable(value, target):
+            return None
+        home, before = self.order.home[value], self.order.before
+        readers = [reader for reader in self.order.readers[value] if reader is not node]
+        if all(before(first, home) for first in lead) \
+                and all(before(reader, last) for last in self.tail.get(node, ()) for reader in readers):
+            return value, target
+        return None
+
+    def schedule(self) -> None:
+        """The final order, and the step before which each assembly begins."""
+        if not self.users:
+            return
+        self.steps = [step for step in self.order.steps if step not in self.absorbed]
+        position = {step: number for number, step in enumerate(self.steps)}
+        for node, assembly in self.assemblies.items():
+            if assembly.rest:
+                first = min(position[task] for task in (node, *assembly.writers))
+                self.due.setdefault(self.steps[first], []).append(assembly)
+
+
+def _kept(graph: Graph) -> set[Node]:
+    """The values that leave the graph, and what they are views of."""
+    kept: set[Node] = set()
+    for node in graph.roots():
+        while node not in kept:
+            kept.add(node)
+            if node.op.kind == "view":
+                node = next(node.parents())
+    return kept
