@@ -86,8 +86,6 @@ def _with_rest(assembly: Assembly) -> Assembly:
     regions = [region(shape, index) for _, index in assembly.parts]
     assembly.apart = are_disjoint(regions)
     assembly.rest = list(uncovered(shape, regions if assembly.apart else []))
-    if not assembly.rest:
-        assembly.base = None
     return assembly
 
 
