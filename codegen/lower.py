@@ -7,7 +7,7 @@ from typing import Any
 from retape.ir import CATALOGUE, Graph
 from retape.ir.collection import rarely
 from retape.ir.graph import Node, Operand
-from retape.ir.passes import MARKERS, collect_embeds, simplify
+from retape.ir.passes import MARKERS, collect_embeds, hoist_reshapes, simplify
 
 from .assembly import begin, finish
 from .fuse import Group, fuse
@@ -25,7 +25,7 @@ def lower(graph: Graph) -> Lowered:
     effects write are further outputs, in that order; the caller carries the writes out."""
     with rarely:
         owners = _owners(graph)
-        graph = _with_copies(collect_embeds(simplify(graph, MARKERS)))
+        graph = _with_copies(hoist_reshapes(collect_embeds(simplify(graph, MARKERS))))
         return _Lowering(graph).run(owners)
 
 

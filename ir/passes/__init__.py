@@ -3,9 +3,11 @@
 from .collect import collect_embeds
 from .differentiate import Joint, differentiate
 from .eliminate import eliminate_dead
+from .hoist import hoist_reshapes
 from .partition import backward_graph, partition
 from .simplify import MARKERS, simplify
 
 __all__ = [
-    "MARKERS", "Joint", "backward_graph", "collect_embeds", "differentiate", "eliminate_dead", "partition", "simplify",
+    "MARKERS", "Joint", "backward_graph", "collect_embeds", "differentiate", "eliminate_dead",
+    "hoist_reshapes", "partition", "simplify",
 ]
