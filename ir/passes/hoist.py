@@ -191,9 +191,7 @@ def _blocks(source: Shape, target: Shape) -> list[Block] | None:
         left = right = 1
         if i < len(source):
             before, left, i = [i], source[i], i + 1
-        if j < len(target) and left > 1:
-            after, right, j = [j], target[j], j + 1
-        elif not before:
+        if not before or (left > 1 and j < len(target)):
             after, right, j = [j], target[j], j + 1
         while left != right:
             if left < right:
