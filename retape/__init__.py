@@ -14,7 +14,6 @@ from retape.ir import errors
 from retape.ir.types import DTYPES
 from retape.tracer import Tensor, surface
 from retape.tracer.creation import (
-    Generator,
     arange,
     as_tensor,
     eye,
@@ -37,6 +36,7 @@ from retape.tracer.creation import (
     zeros,
     zeros_like,
 )
+from retape.tracer.randomness import Generator
 from retape.tracer.state import enable_grad, internal_folder, is_grad_enabled, no_grad, set_grad_enabled
 
 __all__ = [

@@ -7,18 +7,21 @@ from typing import Any
 import numpy as np
 
 from retape.tracer.outside import DataBind, GradOf, overlapping
+from retape.tracer.randomness import Draw
 from retape.tracer.tensor import Tensor, wrap
 from retape.tracer.trace import Recorded
 
 __all__ = ["Effects", "plan_results", "resolve", "take"]
 
 
-def resolve(source: Any, leaves: list[Any]) -> Any:
-    """What a source stands for in a call: an argument leaf, a captured object, or the `.grad` of one."""
+def resolve(source: Any, leaves: list[Any], drawn: dict[Any, Any] | None = None) -> Any:
+    """What a source stands for in a call: an argument leaf, a captured object, the `.grad` of one, or a draw."""
     if isinstance(source, int):
         return leaves[source]
     if isinstance(source, GradOf):
         return resolve(source.owner, leaves)._grad
+    if isinstance(source, Draw):
+        return None if drawn is None else drawn[source]
     return source
 
 

@@ -12,6 +12,7 @@ from retape.ir.passes.differentiate import differentiable_inputs
 from retape.tracer.apply import located
 from retape.tracer.environment import Environment
 from retape.tracer.gradnode import attach_outputs
+from retape.tracer.randomness import Draw, perform, snapshot
 from retape.tracer.tensor import Tensor
 from retape.tracer.trace import Recorded
 from retape.tracer.tree import flatten, unflatten
@@ -38,9 +39,10 @@ class Specialization:
         self._code = DifferentiableGraph(recorded.graph)
         self.sources = recorded.inputs
         self.grads = recorded.grads
+        self.random = recorded.random
         self.effects = Effects(recorded)
         self.captures = [(i, type_of(_array(o)), _array(o).strides, _requires(o))
-                         for i, o in enumerate(self._operands(leaves)) if not isinstance(self.sources[i], int)]
+                         for i, o in enumerate(self._operands(leaves)) if not isinstance(self.sources[i], (int, Draw))]
         self._marked = tuple(i for i, operand in enumerate(self._operands(leaves)) if _requires(operand))
         self.structure = flatten(recorded.result)[1]
         self.plan = plan_results(recorded, leaves)
@@ -56,6 +58,26 @@ class Specialization:
         Effects are carried out when all has been computed, so a call that fails changes nothing; without `commit` they
         aren't.
         """
+        operands = self._fitting(leaves)
+        if operands is None:
+            return None
+        restore = snapshot(self.random) if self.random else None
+        try:
+            if self.random:
+                operands = self._operands(leaves, perform(self.random))
+            found = self._computed(operands)
+            if found is not None and commit:
+                outputs, values = found
+                self.effects.commit(operands, leaves, outputs, values)
+                restore = None
+                return [take(kind, value, outputs, leaves) for kind, value in self.plan]
+            return found and []
+        finally:
+            if restore is not None:
+                restore()
+
+    def _fitting(self, leaves: list[Any]) -> list[Any] | None:
+        """The operands, or None where the trace doesn't hold for these surroundings; draws are left out."""
         if not self.environment.holds():
             return None
         for owner, present in self.grads:
@@ -66,26 +88,26 @@ class Specialization:
             array = _array(operands[index])
             if type_of(array) != kind or array.strides != strides or _requires(operands[index]) != requires:
                 return None
-        if not self.effects.apart(operands):
-            return None
+        return operands if self.effects.apart(operands) else None
+
+    def _computed(self, operands: list[Any]) -> tuple[list[Tensor], list[Any]] | None:
+        """The graph's outputs and what its effects write; None where a guard doesn't hold."""
+        guards = self.graph.guards
         try:
             outputs, seen = self._code(operands, self._constant)
         except RetapeError:
-            if not self.graph.guards:
+            if not guards:
                 raise
             return None  # the values belong to another path: recording it will tell
-        for guard, found in zip(self.graph.guards, seen, strict=False):
+        for guard, found in zip(guards, seen, strict=False):
             if not guard.holds(found):
                 return None
         if self._barred:
             self._bar(outputs, operands)
-        if not commit:
-            return []
-        self.effects.commit(operands, leaves, outputs, seen[len(self.graph.guards):])
-        return [take(kind, value, outputs, leaves) for kind, value in self.plan]
+        return outputs, seen[len(guards):]
 
-    def _operands(self, leaves: list[Any]) -> list[Any]:
-        return [leaves[s] if isinstance(s, int) else resolve(s, leaves) for s in self.sources]
+    def _operands(self, leaves: list[Any], drawn: dict[Any, Any] | None = None) -> list[Any]:
+        return [leaves[s] if isinstance(s, int) else resolve(s, leaves, drawn) for s in self.sources]
 
     def _bar(self, outputs: list[Tensor], operands: list[Any]) -> None:
         """Give results the history that eager ones have although backward would raise."""
@@ -94,8 +116,11 @@ class Specialization:
             attach_outputs("Compiled", [outputs[position]], tensors, partial(_refuse, error))
 
     def inputs_of(self, leaves: list[Any]) -> list[Any]:
-        """The arrays (and floats) that the graph's inputs stand for in a call."""
-        return [_array(operand) for operand in self._operands(leaves)]
+        """The arrays (and floats) that the graph's inputs stand for in a call; generators stay where they are."""
+        restore = snapshot(self.random)
+        operands = self._operands(leaves, perform(self.random))
+        restore()
+        return [_array(operand) for operand in operands]
 
     def rebuild(self, outputs: list[Any]) -> Any:
         """The function's result from its leaves."""

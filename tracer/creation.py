@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from retape.ir import CATALOGUE, Array, DType, TensorType, dtype_of
-from retape.ir.errors import UnsupportedOp
 from retape.ir.types import complex_of, default_float, set_default_float
 
-from .apply import apply, array_operand, located, plain_array, require_differentiable
+from .apply import apply, array_operand, plain_array, require_differentiable
+from .randomness import Draw, Generator, default_generator
 from .state import state
 from .tensor import Tensor, wrap
 
@@ -142,36 +141,21 @@ def linspace(start: float, end: float, steps: int, *, dtype: Any = None, require
 # ---- random numbers
 
 
-class Generator:
-    """A source of random numbers that can be seeded."""
-
-    def __init__(self, seed: int | None = None) -> None:
-        self._seed = seed
-
-    @cached_property
-    def state(self) -> np.random.Generator:
-        """NumPy's generator, made at the first draw (NumPy loads its random module only then)."""
-        return np.random.default_rng(self._seed)
-
-    def manual_seed(self, seed: int) -> Generator:
-        self.state = np.random.default_rng(seed)
-        return self
-
-
-default_generator = Generator()
-
-
 def manual_seed(seed: int) -> Generator:
     """Seed the default generator."""
     return default_generator.manual_seed(seed)
 
 
 def _random(name: str, draw: Any, generator: Generator | None, dtype: Any, requires_grad: bool) -> Tensor:
+    kind = dtype_of(dtype or default_float()).numpy
+    source = generator or default_generator
+
+    def drawn(rng: np.random.Generator) -> Any:
+        return draw(rng, kind)
+
     if state.tracer is not None:
-        raise located(UnsupportedOp(f"`{name}` can't be compiled", ("why", "this version doesn't record random draws"),
-                                    fix="draw outside the compiled function and pass the result in"))
-    return _finished(wrap(draw((generator or default_generator).state, dtype_of(dtype or default_float()).numpy)),
-                     requires_grad)
+        return _finished(state.tracer.draw(name, Draw(source, drawn)), requires_grad)
+    return _finished(wrap(drawn(source.state)), requires_grad)
 
 
 def randn(*size: Any, dtype: Any = None, requires_grad: bool = False, generator: Generator | None = None) -> Tensor:

@@ -61,6 +61,7 @@ class Outside:
         self.memory: dict[int, tuple[Tensor, Any, int, Any]] = {}  # tensor, old elements, old version, old place
         self.histories: dict[int, tuple[Tensor, Any, bool]] = {}
         self.data: dict[int, tuple[Tensor, Any]] = {}  # memory that was exchanged for another
+        self.generators: dict[int, tuple[Any, Any, Any]] = {}  # generator, NumPy's one, where it stood
         self.grads: dict[int, tuple[Tensor, Tensor | None]] = {}  # `.grad` when it was first looked at
 
     def before_write(self, tensor: Tensor) -> None:
@@ -80,6 +81,12 @@ class Outside:
         """Note a tensor that is about to get other memory."""
         self.data.setdefault(id(tensor), (tensor, tensor._data))
 
+    def before_draw(self, generator: Any) -> None:
+        """Note a generator that is about to be drawn from or seeded for the first time."""
+        if id(generator) not in self.generators:
+            numpy = generator.state
+            self.generators[id(generator)] = (generator, numpy, numpy.bit_generator.state)
+
     def undo(self) -> None:
         """Put everything back as it was before the call."""
         for tensor, array in self.data.values():
@@ -91,6 +98,9 @@ class Outside:
             tensor._grad_fn, tensor._requires_grad = grad_fn, requires_grad
         for tensor, grad in self.grads.values():
             tensor._grad = grad
+        for generator, numpy, position in self.generators.values():
+            numpy.bit_generator.state = position
+            generator.state = numpy
 
 
 def overlapping(arrays: Sequence[Any], written: Sequence[int], known: Sequence[Any] = ()) -> bool:

@@ -15,12 +15,14 @@ from typing import Any
 import numpy as np
 
 from retape.ir import Graph
-from retape.ir.errors import RetapeError
+from retape.ir.errors import RetapeError, UnsupportedOp
 from retape.ir.types import weak_type
 
+from .apply import located
 from .engine import barrier
 from .environment import Environment
 from .outside import DataBind, GradBind, Write
+from .randomness import foreign_state
 from .state import state
 from .tensor import ScalarTensor, Tensor, wrap
 from .tracer import Tracer, layout
@@ -31,9 +33,10 @@ from .tree import flatten
 class Recorded:
     """A finished trace: the graph, what its inputs stand for, and the result of the eager call.
 
-    `inputs` gives, for each graph input, the position of an argument leaf, the captured tensor or array, or a `GradOf`.
-    `outputs` are the result's leaves; the tensors among them and then those of `extra` are the graph's outputs.
-    `writes` go with the graph's effects; `grads` tells for which tensors `.grad` was there when it was looked at.
+    `inputs` gives, for each graph input, the position of an argument leaf, the captured tensor or array, a `GradOf`, or
+    a `Draw`. `outputs` are the result's leaves; the tensors among them and then those of `extra` are the graph's
+    outputs. `writes` go with the graph's effects; `grads` tells for which tensors `.grad` was there when it was looked
+    at; `random` what was done with generators.
     """
 
     graph: Graph
@@ -44,6 +47,7 @@ class Recorded:
     writes: tuple[Write, ...]
     binds: tuple[GradBind | DataBind, ...]
     grads: tuple[tuple[Any, bool], ...]
+    random: tuple[Any, ...]
     barred: dict[int, RetapeError]  # outputs from which backward raises
 
 
@@ -62,6 +66,7 @@ def trace(
     for position, (label, leaf) in enumerate(leaves):
         given.append(_enter(tracer, label, leaf, position))
     previous, state.tracer = state.tracer, tracer
+    foreign = foreign_state()
     try:
         args, kwargs = rebuild(given)
         structure = flatten((args, kwargs))[1]
@@ -69,6 +74,10 @@ def trace(
         after, shape = flatten((args, kwargs))
         if shape != structure or any(a is not b for a, b in zip(after, given, strict=True)):
             raise tracer.unsupported_effect("a change of a list or dict")
+        if foreign_state() != foreign:
+            raise located(UnsupportedOp("numbers drawn from Python's or NumPy's own generator can't be recorded",
+                                        ("why", "a compiled call would see the same numbers again"),
+                                        fix="draw with `rt.rand` and the like, or outside the compiled function"))
         recorded = _recorded(tracer, name, of, result)
         if not commit:
             tracer.journal.undo()
@@ -100,7 +109,7 @@ def _recorded(tracer: Tracer, name: str, of: str, result: Any) -> Recorded:
     barred = {i: error for i, out in enumerate((*tensors, *extra))
               if out._requires_grad and (error := barrier(out, tracer.first)) is not None}
     return Recorded(graph, tuple(tracer.sources), result, tuple(leaves), tuple(extra), tuple(writes), tuple(binds),
-                    tuple(tracer.grads), barred)
+                    tuple(tracer.grads), tuple(tracer.random), barred)
 
 
 def _binds(tracer: Tracer, first: int) -> tuple[list[Tensor], list[GradBind | DataBind]]:

@@ -14,8 +14,9 @@ from .apply import located
 from .environment import Environment
 from .gradnode import next_sequence
 from .outside import GradOf, Outside, Write
+from .randomness import Draw
 from .state import site
-from .tensor import Tensor
+from .tensor import Tensor, wrap
 
 __all__ = ["Tracer", "layout"]
 
@@ -36,6 +37,7 @@ class Tracer:
         self.finished = False
         self.note: str | None = None  # where operations come from that no line of the user's stands for
         self.journal = Outside()
+        self.random: list[Any] = []  # draws, and what else was done with generators, in order
         self.first = next_sequence()  # nodes of autograd with this number or later belong to the trace
         self._bound: list[Tensor] = []
         self._roots: dict[int, tuple[Any, Tensor]] = {}  # arrays from outside, and the first tensor over each
@@ -144,6 +146,14 @@ class Tracer:
                         "its old values"),
                 fix="pass it as an argument, or make it with rt's functions"))
         return self.add_input(path.name, type, value)
+
+    def draw(self, name: str, source: Draw) -> Tensor:
+        """Random numbers, as an input that each call draws anew."""
+        self.journal.before_draw(source.generator)
+        out = wrap(source.draw(source.generator.state))
+        out._traced = (self, self.add_input(name, type_of(out._data), source), 0)
+        self.random.append(source)
+        return out
 
     # ---- operations
 
