@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,7 @@ STAGES = (
     ("simplify", "retape.codegen.lower", "simplify"),
     ("collect", "retape.codegen.lower", "collect_embeds"),
     ("fuse", "retape.codegen.lower", "fuse"),
-    ("emit", "retape.codegen.steps", "emit"),
+    ("emit", "retape.codegen.reuse", "Emitter.emit"),
     ("bind", "retape.codegen.program", "Program"),
     ("kernels", "retape.codegen.kernels", "_build"),
 )
@@ -58,16 +59,18 @@ class Stopwatch:
     @contextmanager
     def attached(self) -> Iterator[None]:
         """The stages timed while this is entered."""
-        places = [(label, importlib.import_module(module), name)
-                  for label, module, name in STAGES]
-        before = [getattr(module, name) for _, module, name in places]
-        for (label, module, name), function in zip(places, before, strict=True):
-            setattr(module, name, self.timed(label, function))
+        places = []
+        for label, module, path in STAGES:
+            *outer, name = path.split(".")
+            places.append((label, reduce(getattr, outer, importlib.import_module(module)), name))
+        before = [getattr(owner, name) for _, owner, name in places]
+        for (label, owner, name), function in zip(places, before, strict=True):
+            setattr(owner, name, self.timed(label, function))
         try:
             yield
         finally:
-            for (_, module, name), function in zip(places, before, strict=True):
-                setattr(module, name, function)
+            for (_, owner, name), function in zip(places, before, strict=True):
+                setattr(owner, name, function)
 
 
 def sines(n: int) -> tuple[Callable[[Any], Any], Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from retape.ir import CATALOGUE, Graph
-from retape.ir.collection import rarely
 from retape.ir.graph import Node, Operand
 from retape.ir.passes import MARKERS, collect_embeds, hoist_reshapes, simplify
 
@@ -23,10 +22,9 @@ __all__ = ["HostStep", "KernelStep", "Lowered", "ProductStep", "Step", "lower"]
 def lower(graph: Graph) -> Lowered:
     """Simplify, fuse and place a graph's operations. The graph may be of any kind: saved values, guards and what
     effects write are further outputs, in that order; the caller carries the writes out."""
-    with rarely:
-        owners = _owners(graph)
-        graph = _with_copies(hoist_reshapes(collect_embeds(simplify(graph, MARKERS))))
-        return _Lowering(graph).run(owners)
+    owners = _owners(graph)
+    graph = _with_copies(hoist_reshapes(collect_embeds(simplify(graph, MARKERS))))
+    return _Lowering(graph).run(owners)
 
 
 def results_of(graph: Graph) -> list[Operand]:

@@ -12,8 +12,9 @@ from retape.ir.graph import Node
 from retape.ir.shapes import Shape, row_major_strides
 from retape.ir.types import Literal
 
-from .emit import Emitted, emit
+from .emit import Emitted
 from .fuse import Group
+from .reuse import Emitter
 from .views import Buffer, View, contiguous_view
 
 __all__ = ["Draft", "HostStep", "KernelStep", "Lowered", "ProductStep", "Step", "input_view"]
@@ -71,6 +72,7 @@ class Draft:
         self.graph = graph
         self.result = Lowered(graph)
         self.views: dict[Node, View] = {}
+        self.emitter = Emitter(contiguous_view(self.result.status, ()))
         for node in graph.inputs:
             buffer = Buffer(node.type.dtype, node.type.numel, "input")
             self.result.inputs.append(buffer)
@@ -95,8 +97,7 @@ class Draft:
 
     def kernel(self, group: Group, stored: set[Node], inlined: set[Node]) -> None:
         """Append the kernel of a group."""
-        status = contiguous_view(self.result.status, ())
-        self.result.steps.append(KernelStep(emit(group, self.views, stored, inlined, status)))
+        self.result.steps.append(KernelStep(self.emitter.emit(group, self.views, stored, inlined)))
 
     def copy(self, value: View | Literal, target: View, reader: Node) -> None:
         """Append a kernel that writes a view, or a number, broadcast, to a view."""

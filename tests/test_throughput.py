@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import gc
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import pytest
+from hypothesis import given
+from programs import Program, programs
+from support import examples, loops_only
 
-from retape.ir import CATALOGUE, GraphBuilder, Op, f32, f64, input_node
+import retape as rt
+from retape.codegen import reuse
+from retape.codegen.emit import Emitted, emit
+from retape.codegen.lower import lower
+from retape.ir import CATALOGUE, Graph, GraphBuilder, Op, f32, f64, input_node
 from retape.ir.collection import THRESHOLDS, rarely
+from retape.ir.passes import differentiate, partition
 
 
 @pytest.fixture
@@ -67,3 +78,77 @@ def test_collections_are_rare_inside_and_as_before_outside() -> None:
         assert gc.get_threshold() == (500, 7, 8)
     finally:
         gc.set_threshold(*before)
+
+
+@contextmanager
+def compared_with_direct_text(shared: dict[Any, Any] | None = None) -> Iterator[list[Emitted]]:
+    """Every kernel is also written by `emit` itself, and must be the same; gives them all.
+
+    `shared` holds the templates of all programs meanwhile, so that one meets the structures of the others.
+    """
+    found: list[Emitted] = []
+    real = reuse.Emitter.emit
+
+    def checked(self: Any, group: Any, views: Any, stored: Any, inlined: Any) -> Emitted:
+        if shared is not None:
+            self.templates = shared
+        kernel = real(self, group, views, stored, inlined)
+        direct = emit(group, views, stored, inlined, self.status)
+        for name in ("source", "pointers", "views", "ints", "extent"):
+            assert getattr(kernel, name) == getattr(direct, name), f"{name}\n{direct.source}"
+        found.append(kernel)
+        return kernel
+
+    reuse.Emitter.emit = checked  # type: ignore[method-assign]
+    try:
+        yield found
+    finally:
+        reuse.Emitter.emit = real  # type: ignore[method-assign]
+
+
+TEMPLATES: dict[Any, Any] = {}  # of all examples of the test below
+
+
+@examples(200)
+@given(programs(most=25))
+def test_reused_text_is_what_would_be_written(program: Program) -> None:
+    graph = rt.compile(lambda *inputs: program(*inputs)).specialize(*program.tensors()).graph
+    with loops_only(), compared_with_direct_text(TEMPLATES):
+        lower(graph)
+        for part in partition(differentiate(graph)):
+            lower(part)
+
+
+def unrolled(steps: int) -> Graph:
+    """A recurrence over the rows of an array, written back row by row."""
+    def call(w: Any, x: Any) -> Any:
+        h, rows = x[0], []
+        for t in range(1, steps):
+            h = rt.tanh(x[t] * w + h) - x[t - 1 : t + 1].mean(axis=0)
+            h = h / (1.0 + (h * h).sum())
+            rows.append(h)
+        return rt.stack(rows)
+
+    arrays = np.ones(5), np.random.default_rng(0).standard_normal((steps, 5))
+    return rt.compile(call).specialize(*arrays).graph
+
+
+def test_an_unrolled_loop_has_as_many_texts_as_a_short_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[str] = []
+
+    def counted(*given: Any) -> Emitted:
+        kernel = emit(*given)
+        written.append(kernel.source)
+        return kernel
+
+    monkeypatch.setattr(reuse, "emit", counted)
+    counts = []
+    for steps in (12, 48):
+        for graph in (unrolled(steps), *partition(differentiate(unrolled(steps)))):
+            written.clear()
+            with compared_with_direct_text() as kernels:
+                lower(graph)
+            assert len(kernels) > 1.5 * steps
+            counts.append(len(written))
+    assert counts[:3] == counts[3:]
+    assert max(counts) < 24

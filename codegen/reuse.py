@@ -1,0 +1,146 @@
+"""Kernel text that is written once for all groups of the same structure.
+
+An unrolled loop is cut into groups that differ only in where their operands lie. A group is known by its operations and
+the edges between them, and by shapes, strides and element types of what it reads and writes; for a group that is known,
+only views and offsets are put in. Which integers of a kernel are offsets is found by writing its text for stand-ins:
+buffers of their own for each operand, with offsets so large that nothing else in a kernel is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass, replace
+
+from retape.ir.builder import value_key
+from retape.ir.graph import Node
+
+from .emit import Emitted, emit
+from .fuse import Group
+from .indexed import embedded
+from .views import Buffer, View
+
+__all__ = ["Emitter"]
+
+MARK = 1 << 44  # elements; offsets in real memory are smaller, and sums of a mark and one of them stay apart
+
+
+@dataclass(frozen=True, slots=True)
+class _Template:
+    """A kernel for stand-ins. `places` gives for each of its views the operand's number (None: the status), what is
+    added to its offset, and whether the view is the operand's own; `offsets` the integers that are offsets, with the
+    operand's number and what is added."""
+
+    emitted: Emitted
+    places: tuple[tuple[int | None, int, bool], ...]
+    offsets: tuple[tuple[int, int, int], ...]
+
+
+class Emitter:
+    """Writes the kernels of one program."""
+
+    def __init__(self, status: View) -> None:
+        self.status = status
+        self.templates: dict[Hashable, _Template] = {}
+
+    def emit(self, group: Group, views: dict[Node, View], stored: set[Node], inlined: set[Node]) -> Emitted:
+        """The kernel of a group, as `emit.emit` gives it; labels are those of the first group of its structure."""
+        key, nodes, real = _structure(group, views, stored, inlined)
+        template = self.templates.get(key)
+        if template is None:
+            template = self.templates[key] = self._template(group, views, nodes, stored, inlined)
+        known = template.emitted
+        found: list[View] = []
+        for view, (number, more, own) in zip(known.views, template.places, strict=True):
+            if number is None:
+                found.append(self.status)
+            else:
+                place = real[number]
+                found.append(place if own else View(place.buffer, view.shape, view.strides, place.offset + more))
+        ints = known.ints
+        if template.offsets:
+            words = list(ints)
+            for position, number, more in template.offsets:
+                words[position] = real[number].offset + more
+            ints = tuple(words)
+        return Emitted(known.source, known.labels, known.operands, known.pointers, tuple(found), ints, known.extent)
+
+    def _template(
+        self, group: Group, views: dict[Node, View], nodes: list[Node], stored: set[Node], inlined: set[Node]
+    ) -> _Template:
+        own = set(group.nodes)
+        marked: dict[Node, View] = {}
+        number: dict[Buffer, int] = {}
+        stand_ins: list[View] = []
+        for node in nodes:
+            view, mark = views[node], MARK * (len(stand_ins) + 1)
+            buffer = Buffer(view.buffer.dtype, view.buffer.numel, view.buffer.kind)
+            number[buffer] = len(stand_ins)
+            marked[node] = replace(view, buffer=buffer, offset=mark if _place(node, views, own).offset else 0)
+            stand_ins.append(_place(node, marked, own))
+        emitted = emit(group, marked, stored, inlined, self.status)
+        places: list[tuple[int | None, int, bool]] = []
+        for view in emitted.views:
+            if view.buffer is self.status.buffer:
+                places.append((None, 0, True))
+            else:
+                base = stand_ins[number[view.buffer]]
+                places.append((number[view.buffer], view.offset - base.offset, view == base))
+        offsets = []
+        for position, value in enumerate(emitted.ints):
+            if value > MARK // 2:
+                owner = (value + MARK // 2) // MARK - 1
+                offsets.append((position, owner, value - stand_ins[owner].offset))
+        return _Template(emitted, tuple(places), tuple(offsets))
+
+
+def _structure(
+    group: Group, views: dict[Node, View], stored: set[Node], inlined: set[Node]
+) -> tuple[Hashable, list[Node], list[View]]:
+    """All that a group's kernel depends on but the places in memory; the nodes that lie in memory, and where."""
+    parts: list[Hashable] = [group.space, group.rows]
+    number: dict[Node, int] = {}
+    buffers: dict[Buffer, int] = {}
+    own = set(group.nodes)
+    nodes: list[Node] = []
+    places: list[View] = []
+
+    def operation(node: Node) -> None:
+        operands: list[Hashable] = []
+        for operand in node.inputs:
+            if operand.__class__ is not Node:
+                operands.append(value_key(operand))
+                continue
+            known = number.get(operand)
+            if known is None:
+                if operand in inlined and operand not in own:
+                    operation(operand)  # single elements, few of them one behind the other
+                else:
+                    result(operand)
+                known = number[operand]
+            operands.append(known)
+        # the index of an embed decides where its operand goes, which is what `result` looks at
+        attrs = () if not node.attrs or node.op.kind == "embed" else value_key(node.attrs)
+        parts.extend((node.op, attrs, len(operands)))
+        parts.extend(operands)
+        result(node)
+
+    def result(node: Node) -> None:
+        number[node] = len(number)
+        parts.extend((node.type.dtype, node.type.shape, node in stored, node in inlined, node in group.rowwise))
+        if node in views:
+            view = _place(node, views, own)
+            buffer = view.buffer
+            parts.extend((view.shape, view.strides, view.offset != 0, buffer.dtype,
+                          buffers.setdefault(buffer, len(buffers))))
+            nodes.append(node)
+            places.append(view)
+
+    for node in group.nodes:
+        operation(node)
+    return tuple(parts), nodes, places
+
+
+def _place(node: Node, views: dict[Node, View], own: set[Node]) -> View:
+    """Where a kernel reads or writes a value: of its own `embed` the part where the operand goes."""
+    view = views[node]
+    return embedded(node, view) if node.op.kind == "embed" and node in own else view
