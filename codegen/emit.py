@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from retape.ir.graph import Node, Operand, Origin
 
 from .body import Body
+from .division import WHOLE, Division, divide
 from .expressions import element_text, literal_text, operand_dtype, rename
 from .fuse import Group, from_memory
 from .indexed import (
@@ -48,6 +49,7 @@ class Emitted:
     views: tuple[View, ...]
     ints: tuple[int, ...]
     extent: int
+    division: Division = WHOLE
 
     @property
     def readable(self) -> str:
@@ -218,7 +220,9 @@ class Writer:
                   for name, node in self.labels.items()}
         return Emitted(source, labels, tuple(map(_label, self.order)), pointers,
                        tuple(a.view for a in self.accesses.values()), tuple(self.body.ints),
-                       self.body.nest.extents[0])
+                       self.body.nest.extents[0],
+                       divide(self.body.nest, [n for n in self.nodes if not self._along_rows(n)], self.results,
+                              self.accesses))
 
     def variable(self, node: Node, level: int, section: int, text: str) -> str:
         """A new variable for a value, assigned at a level. What is known per row is known in all sections."""

@@ -128,7 +128,8 @@ def _position(w: Writer, node: Node, section: int) -> tuple[str, int]:
     raw, wrapped, held = f"x{number}", f"y{number}", f"z{number}"
     status = f"p{w.order[STATUS]}[0]"
     if w.body.first("bad = 0"):
-        w.body.behind(-1, f"{status} = rmax({status}, bad)")
+        w.body.behind(-1, "if bad > 0:")  # many threads may write, but only the one value
+        w.body.behind(-1, f"    {status} = bad")
     w.body.at(level, f"{raw} = to_i64({w.address((node, 1), level)})", section)
     w.body.at(level, f"{wrapped} = select({raw} < 0, {raw} + {extent}, {raw})", section)
     w.body.at(level, f"{held} = rmax(rmin({wrapped}, {extent} - 1), 0)", section)

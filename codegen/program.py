@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
@@ -55,6 +55,16 @@ class _Segment:
     pick: Callable[[Values], Any]
 
 
+class _Row(NamedTuple):
+    """One row of a tape before it is bound to memory."""
+
+    kernel: int
+    views: Sequence[View]
+    ints: Sequence[int]
+    extent: int
+    grain: int
+
+
 class Program:
     """A compiled graph. Calling it runs the tape; `kernels` are the generated kernels in order of first use."""
 
@@ -97,21 +107,18 @@ class Program:
                 cuts.append((start, len(rows), step))
                 start = len(rows)
                 continue
-            views: Sequence[View]
-            words: Sequence[int]
             if isinstance(step, KernelStep):
                 kernel = kernel_for(step.emitted)
                 if step.emitted.source not in known:
                     known[step.emitted.source] = kernel
                     self.kernels.append(kernel)
                 keep.append(kernel.built)
-                address, words, views, extent = kernel.built.address, step.emitted.ints, step.emitted.views, \
-                    step.emitted.extent
+                row = _kernel_row(step, kernel.built.address)
             else:
-                address, words, views, extent = *_product(step), step.operands, step.batch
-            rows.append([address, len(slots), len(ints), 0, extent])
-            slots += [view.buffer for view in views]
-            ints += words
+                row = _product_row(step)
+            rows.append([row.kernel, len(slots), len(ints), 0, row.extent, row.grain])
+            slots += [view.buffer for view in row.views]
+            ints += row.ints
         cuts.append((start, len(rows), None))
         self._slots = slots
         return self._cut(rows, ints, keep, cuts)
@@ -287,10 +294,21 @@ def _picker(indices: list[int]) -> Callable[[Values], Any]:
     return itemgetter(*indices) if indices else lambda values: ()
 
 
-def _product(step: ProductStep) -> tuple[int, list[int]]:
+def _kernel_row(step: KernelStep, address: int) -> _Row:
+    emitted, chunks = step.emitted, step.chunks
+    if chunks is None:
+        return _Row(address, emitted.views, emitted.ints, emitted.extent, emitted.division.grain)
+    from .native.chunks import chunked
+
+    run, ints = chunked(address, emitted.extent, chunks.size, chunks.strides, emitted.ints)
+    return _Row(run, emitted.views, ints, chunks.count, 1)
+
+
+def _product_row(step: ProductStep) -> _Row:
     from .native import blas
 
-    return blas.product(**step.arguments)
+    address, ints = blas.product(**step.arguments)
+    return _Row(address, step.operands, ints, step.batch, 0)
 
 
 def _full_shapes(lowered: Lowered) -> dict[Buffer, tuple[int, ...]]:

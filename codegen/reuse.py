@@ -62,7 +62,8 @@ class Emitter:
             for position, number, more in template.offsets:
                 words[position] = real[number].offset + more
             ints = tuple(words)
-        return Emitted(known.source, known.labels, known.operands, known.pointers, tuple(found), ints, known.extent)
+        return Emitted(known.source, known.labels, known.operands, known.pointers, tuple(found), ints, known.extent,
+                       known.division)
 
     def _template(
         self, group: Group, views: dict[Node, View], nodes: list[Node], stored: set[Node], inlined: set[Node]

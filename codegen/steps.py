@@ -12,6 +12,7 @@ from retape.ir.graph import Node
 from retape.ir.shapes import Shape, row_major_strides
 from retape.ir.types import Literal
 
+from .division import Chunks, divided
 from .emit import Emitted
 from .fuse import Group
 from .reuse import Emitter
@@ -22,9 +23,10 @@ __all__ = ["Draft", "HostStep", "KernelStep", "Lowered", "ProductStep", "Step", 
 
 @dataclass(frozen=True, slots=True)
 class KernelStep:
-    """Run a generated kernel over the whole range of its outermost loop."""
+    """Run a generated kernel over the whole range of its outermost loop, or over each of its chunks."""
 
     emitted: Emitted
+    chunks: Chunks | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +99,7 @@ class Draft:
 
     def kernel(self, group: Group, stored: set[Node], inlined: set[Node]) -> None:
         """Append the kernel of a group."""
-        self.result.steps.append(KernelStep(self.emitter.emit(group, self.views, stored, inlined)))
+        divided(self, KernelStep(self.emitter.emit(group, self.views, stored, inlined)))
 
     def copy(self, value: View | Literal, target: View, reader: Node) -> None:
         """Append a kernel that writes a view, or a number, broadcast, to a view."""

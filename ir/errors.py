@@ -192,6 +192,16 @@ class CacheRefused(UserWarning):
     """
 
 
+class ThreadCount(RetapeError, RuntimeError, ValueError):
+    """A number of threads that is none: it must be an integer of at least 1.
+
+    `rt.set_num_threads(1)` keeps every call on its caller's thread. Without a call of it the environment variable
+    `RETAPE_NUM_THREADS` counts, and without that the number of cores that the process may run on.
+    """
+
+    code = "RT505"
+
+
 class BadFile(RetapeError, ValueError):
     """A file is not retape IR, has another version, or is damaged."""
 

@@ -35,7 +35,7 @@ def run(
     kernel: native.Kernel, arrays: Sequence[np.ndarray], ints: Sequence[int] = (), lo: int = 0, hi: int = 1
 ) -> None:
     """Run one kernel through a tape of one row."""
-    tape = native.Tape(np.array([[kernel.address, 0, 0, lo, hi]]), len(arrays), np.array(ints or [0]))
+    tape = native.Tape(np.array([[kernel.address, 0, 0, lo, hi, 0]]), len(arrays), np.array(ints or [0]))
     tape.call(np.arange(len(arrays)), tuple(arrays))
 
 
@@ -180,7 +180,7 @@ def test_object_code_loads_in_a_process_without_numba(tmp_path: Any) -> None:
     data = open({str(tmp_path / "kernel.o")!r}, "rb").read()
     kernel = native.load("kern", {kernel.symbol!r}, "", data)
     x = np.arange(4.0) ** 2
-    native.Tape(np.array([[kernel.address, 0, 0, 0, 4]]), 1, np.array([0])).call(np.array([0]), (x,))
+    native.Tape(np.array([[kernel.address, 0, 0, 0, 4, 0]]), 1, np.array([0])).call(np.array([0]), (x,))
     print(x.tolist(), kernel.llvm, "numba" in sys.modules)
     """
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True)
@@ -447,7 +447,7 @@ def step() -> native.Kernel:
 def test_a_thousand_kernels_in_order(step: native.Kernel) -> None:
     n, width_ = 1000, 3
     chain = np.zeros((n + 1, width_))
-    rows = np.array([[step.address, 2 * i, i, 0, width_] for i in range(n)])
+    rows = np.array([[step.address, 2 * i, i, 0, width_, 0] for i in range(n)])
     tape = native.Tape(rows, 2 * n, np.arange(n))
     slots = np.arange(2 * n)
     native.fill(tape.pointers, slots, tuple(chain[(i + 1) // 2] for i in range(2 * n)))
@@ -459,7 +459,7 @@ def test_a_thousand_kernels_in_order(step: native.Kernel) -> None:
 
 
 def test_tapes_run_in_many_threads(step: native.Kernel) -> None:
-    tape = native.Tape(np.array([[step.address, 0, 0, 0, 5000]] * 50), 2, np.array([1]))
+    tape = native.Tape(np.array([[step.address, 0, 0, 0, 5000, 0]] * 50), 2, np.array([1]))
     slots, failures = np.arange(2), []
 
     def work(seed: int) -> None:
@@ -481,7 +481,7 @@ def test_tapes_run_in_many_threads(step: native.Kernel) -> None:
 
 def test_a_bound_tape_keeps_all_it_needs() -> None:
     kernel = build(STEP, ["f64", "f64"], 1)
-    call = native.Tape(np.array([[kernel.address, 0, 0, 0, 3]]), 2, np.array([7]), keep=kernel).bind([0, 1])
+    call = native.Tape(np.array([[kernel.address, 0, 0, 0, 3, 0]]), 2, np.array([7]), keep=kernel).bind([0, 1])
     del kernel
     out = np.zeros(3)
     call((np.arange(3.0), out))
@@ -489,7 +489,7 @@ def test_a_bound_tape_keeps_all_it_needs() -> None:
 
 
 def test_bind_checks_its_tables(step: native.Kernel) -> None:
-    tape = native.Tape(np.array([[step.address, 0, 0, 0, 3]]), 2, np.array([7]))
+    tape = native.Tape(np.array([[step.address, 0, 0, 0, 3, 0]]), 2, np.array([7]))
     for slots in ([0, 2], [-1, 0], [[0, 1]]):
         with pytest.raises(ValueError, match=r"numbers in 0\.\.1"):
             tape.bind(slots)
@@ -499,18 +499,18 @@ def test_bind_checks_its_tables(step: native.Kernel) -> None:
 
 
 def test_an_empty_tape_does_nothing() -> None:
-    tape = native.Tape(np.zeros((0, 5)), 0, np.zeros(0))
+    tape = native.Tape(np.zeros((0, 6)), 0, np.zeros(0))
     tape.run()
     tape.call(np.zeros(0, dtype=np.int64), ())
 
 
 def test_bad_rows_are_refused(step: native.Kernel) -> None:
-    with pytest.raises(ValueError, match=r"shape \(n, 5\)"):
-        native.Tape(np.zeros((2, 4)), 1, np.zeros(1))
-    with pytest.raises(ValueError, match="no kernel"):
+    with pytest.raises(ValueError, match=r"shape \(n, 6\)"):
         native.Tape(np.zeros((2, 5)), 1, np.zeros(1))
+    with pytest.raises(ValueError, match="no kernel"):
+        native.Tape(np.zeros((2, 6)), 1, np.zeros(1))
     with pytest.raises(ValueError, match=r"integer slot outside 0\.\.1"):
-        native.Tape(np.array([[step.address, 0, 2, 0, 1]]), 2, np.zeros(1))
+        native.Tape(np.array([[step.address, 0, 2, 0, 1, 0]]), 2, np.zeros(1))
 
 
 @pytest.mark.parametrize("documented", [False, True])

@@ -48,7 +48,7 @@ def test_products(dtype: str, shape: tuple[int, int, int], beta: float) -> None:
             dtype, m, n, k, a.shape[2], b.shape[2], c.shape[2], transpose_a=ta, transpose_b=tb,
             alpha=2.0, beta=beta, batch_strides=(a[0].size, b[0].size, c[0].size),
         )  # fmt: skip
-        tape = Tape(np.array([[address, 0, 0, 0, batch]]), 3, np.array(ints))
+        tape = Tape(np.array([[address, 0, 0, 0, batch, 0]]), 3, np.array(ints))
         tape.call(np.arange(3), (a, b, c))
         tolerance = 1e-12 if dtype == "f64" else 1e-4
         np.testing.assert_allclose(inner_c, expected, rtol=tolerance, atol=tolerance * max(k, 1))
@@ -64,7 +64,7 @@ def test_matrices_that_begin_inside_an_array(dtype: str, shape: tuple[int, int, 
     wanted = c.copy()
     wanted[13:] = (a[7:].reshape(m, k) @ b[11:].reshape(k, n)).ravel()
     address, ints = blas.product(dtype, m, n, k, k, n, n, offsets=(7, 11, 13))
-    Tape(np.array([[address, 0, 0, 0, 1]]), 3, np.array(ints)).call(np.arange(3), (a, b, c))
+    Tape(np.array([[address, 0, 0, 0, 1, 0]]), 3, np.array(ints)).call(np.arange(3), (a, b, c))
     np.testing.assert_allclose(c, wanted, rtol=1e-12 if dtype == "f64" else 1e-4, atol=1e-4)
     assert (c[:13] == wanted[:13]).all()
 
@@ -73,7 +73,7 @@ def test_one_matrix_for_a_whole_batch() -> None:
     rng = np.random.default_rng(0)
     a, b, c = rng.random((4, 5)), rng.random((3, 5, 6)), np.zeros((3, 4, 6))
     address, ints = blas.product("f64", 4, 6, 5, 5, 6, 6, batch_strides=(0, 30, 24))
-    tape = Tape(np.array([[address, 0, 0, 1, 3]]), 3, np.array(ints))  # only the batches 1 and 2
+    tape = Tape(np.array([[address, 0, 0, 1, 3, 0]]), 3, np.array(ints))  # only the batches 1 and 2
     tape.call(np.arange(3), (a, b, c))
     np.testing.assert_allclose(c[1:], a @ b[1:])
     assert (c[0] == 0).all()

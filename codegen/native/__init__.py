@@ -19,7 +19,7 @@ walks. Importing this package imports neither numba nor llvmlite nor SciPy; they
     kernel = build(textwrap.dedent(SOURCE), "axpy", ["f64", "f64", "f64"], 1, intrinsics(True))
 
     x, y, out = np.ones(1000), np.ones(1000), np.empty(1000)
-    rows = np.array([[kernel.address, 0, 0, 0, 1000]])  # kernel, pointer slot, int slot, lo, hi
+    rows = np.array([[kernel.address, 0, 0, 0, 1000, 0]])  # kernel, pointer slot, int slot, lo, hi, grain
     tape = Tape(rows, pointer_slots=3, ints=np.array([1]), keep=kernel)
     slots = np.array([0, 1, 2])
     call = tape.bind(slots)

@@ -23,9 +23,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import engine, player_ir
+from . import engine, player_ir, pool_ir
+from .pool import pool
 
-ROW_WORDS = 5
+ROW_WORDS = 6
 _MESSAGE = "retape: expected a tuple with one plain ndarray for each pointer slot"
 _METH_FASTCALL = 0x80
 
@@ -104,11 +105,12 @@ def player() -> Player:
 
 
 def _native() -> Player:
-    text = (player_ir.WALK + player_ir.BUILTINS).format(
+    text = pool_ir.text("retape") + (player_ir.WALK + player_ir.BUILTINS).format(
         prefix="retape", row_words=ROW_WORDS, message=_MESSAGE, message_size=len(_MESSAGE) + 1, **offsets()
     )
-    symbols = [f"retape_{name}" for name in ("play", "fill", "enter", "walk")]
-    loaded = engine.compile_quickly(text, *symbols, given=_addresses())
+    symbols = [f"retape_{name}" for name in ("play", "fill", "enter", "walk", "serve", "spin")]
+    loaded = engine.compile_quickly(text, *symbols, given={**_addresses(), **pool().given("retape")})
+    pool().take(loaded.addresses["retape_serve"], loaded.addresses["retape_spin"])
     _alive.append(loaded)
     play, fill, enter = (_builtin(symbol.encode(), loaded.addresses[symbol]) for symbol in symbols[:3])
     return Player(play, fill, enter, True, loaded.addresses["retape_walk"])
@@ -141,8 +143,10 @@ def _builtin(name: bytes, address: int) -> Callable[..., None]:
 
 def _documented() -> Player:
     """The same functions through ctypes and ``ndarray.ctypes``: about 1 us an array."""
-    text = player_ir.WALK.format(prefix="retape", row_words=ROW_WORDS)
-    loaded = engine.compile_quickly(text, "retape_walk")
+    text = pool_ir.text("retape") + player_ir.WALK.format(prefix="retape", row_words=ROW_WORDS)
+    symbols = [f"retape_{name}" for name in ("walk", "serve", "spin")]
+    loaded = engine.compile_quickly(text, *symbols, given=pool().given("retape"))
+    pool().take(loaded.addresses["retape_serve"], loaded.addresses["retape_spin"])
     _alive.append(loaded)
     walk = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)(loaded.addresses["retape_walk"])
 

@@ -1,7 +1,8 @@
 """The LLVM text of the tape player and of the three built-ins around it; ``player`` fills in the numbers."""
 
-# Arguments: the header (address of the rows, their number, address of the integers) and the pointer table.
-# A row is: kernel, first pointer slot, first integer slot, lo, hi.
+# Arguments: the header (address of the rows, their number, address of the integers, whether to wake threads) and the
+# pointer table.
+# A row is: kernel, first pointer slot, first integer slot, lo, hi, grain. A range of two grains or more is shared.
 WALK = """
 define void @"{prefix}_walk"(ptr %header, ptr %table) nounwind {{
 entry:
@@ -10,12 +11,15 @@ entry:
   %count = load i64, ptr %header.1
   %header.2 = getelementptr i64, ptr %header, i64 2
   %ints = load ptr, ptr %header.2
+  %header.3 = getelementptr i64, ptr %header, i64 3
+  %worth = load i64, ptr %header.3
+  %wake = icmp ne i64 %worth, 0
   %words = mul i64 %count, {row_words}
   %end = getelementptr i64, ptr %rows, i64 %words
   %empty = icmp sle i64 %count, 0
   br i1 %empty, label %done, label %loop
 loop:
-  %row = phi ptr [ %rows, %entry ], [ %next, %loop ]
+  %row = phi ptr [ %rows, %entry ], [ %next, %behind ]
   %kernel = load ptr, ptr %row
   %row.1 = getelementptr i64, ptr %row, i64 1
   %slot = load i64, ptr %row.1
@@ -27,7 +31,21 @@ loop:
   %hi = load i64, ptr %row.4
   %pointers = getelementptr ptr, ptr %table, i64 %slot
   %integers = getelementptr i64, ptr %ints, i64 %int
+  %row.5 = getelementptr i64, ptr %row, i64 5
+  %grain = load i64, ptr %row.5
+  %range = sub i64 %hi, %lo
+  %grains = shl i64 %grain, 1
+  %divisible = icmp sgt i64 %grain, 0
+  %long = icmp sge i64 %range, %grains
+  %shared = and i1 %divisible, %long
+  br i1 %shared, label %region, label %whole
+whole:
   call void %kernel(ptr %pointers, ptr %integers, i64 %lo, i64 %hi)
+  br label %behind
+region:
+  call void @region(ptr %kernel, ptr %pointers, ptr %integers, i64 %lo, i64 %hi, i64 %grain, i1 %wake)
+  br label %behind
+behind:
   %next = getelementptr i64, ptr %row, i64 {row_words}
   %finished = icmp eq ptr %next, %end
   br i1 %finished, label %done, label %loop
