@@ -1,7 +1,8 @@
-"""`python -m benchmarks [workload ...] [--cores N] [--quick]`: the table.
+"""`python -m benchmarks [workload ...]`: measure, print the table, write JSON and the chart.
 
-Ratios are retape's warm time over the other's, of medians and of the least times: below 1 retape is faster. The least
-times are what to look at on a machine that others use at the same time.
+Every cell is two processes with the same, at first empty, folder for compiled code: the first has a cold cache, the
+second a warm one, and warm calls of both are taken together. All implementations of a workload take turns. `merge`
+and `--markdown` work on JSON alone.
 """
 
 from __future__ import annotations
@@ -9,43 +10,46 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
-import math
 import os
+import platform
+import statistics
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmarks.support import agree
+from benchmarks import report
 
 ROOT = Path(__file__).resolve().parent.parent
 WORKLOADS = sorted(path.stem for path in (ROOT / "benchmarks" / "workloads").glob("[a-z]*.py"))
-IMPLEMENTATIONS = ("retape", "retape_eager", "jax", "jax_unrolled", "torch", "numpy")
-PEERS = ("jax", "jax_unrolled", "torch")
-JUDGES = ("numpy", "torch", "jax", "jax_unrolled", "retape_eager", "retape")  # whose answer the others are held to
-TOLERANCE = 1e-8
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+CACHES = ("RETAPE_CACHE_DIR", "JAX_COMPILATION_CACHE_DIR", "NUMBA_CACHE_DIR", "TORCHINDUCTOR_CACHE_DIR")
 
 Row = dict[str, Any]
 
 
-def environment(cores: int) -> dict[str, str]:
-    """The thread pools of every library held to `cores`."""
-    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
-    flags = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1" if cores == 1 else ""
-    return {**os.environ, **{name: str(cores) for name in names}, "XLA_FLAGS": flags}
+def environment(cores: int, cache: str) -> dict[str, str]:
+    """The thread pools of every library held to `cores`, and compiled code kept in `cache`, all of it."""
+    return {**os.environ, **dict.fromkeys(THREADS, str(cores)), **dict.fromkeys(CACHES, cache),
+            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0", "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+            "PYTENSOR_FLAGS": f"base_compiledir={cache}"}
 
 
-def run(workload: str, implementation: str, options: argparse.Namespace) -> Row:
-    """Measure in a new process on the first cores. What went wrong stands under `failed` or `missing`."""
+def process(workload: str, implementation: str, cores: int, cache: str, options: argparse.Namespace,
+            *extra: str) -> Row:
+    """What `benchmarks.measure` prints, on the first `cores` cores. What went wrong stands under `failed`."""
     def pin() -> None:
         if hasattr(os, "sched_setaffinity"):
-            os.sched_setaffinity(0, set(sorted(os.sched_getaffinity(0))[:options.cores]))
+            os.sched_setaffinity(0, set(sorted(os.sched_getaffinity(0))[:cores]))
 
-    python = options.peer_python if implementation in PEERS else sys.executable
-    command = [python, "-m", "benchmarks.measure", workload, implementation, *(["--quick"] if options.quick else [])]
+    interpreters = dict(option.split("=", 1) for option in options.python)
+    python = interpreters.get(implementation.split("_")[0], sys.executable)
+    command = [python, "-m", "benchmarks.measure", workload, implementation, *(["--quick"] if options.quick else []),
+               "--seconds", str(options.seconds), *extra]
     try:
         done = subprocess.run(
-            command, cwd=ROOT, env=environment(options.cores), capture_output=True, text=True, check=False,
+            command, cwd=ROOT, env=environment(cores, cache), capture_output=True, text=True, check=False,
             timeout=options.timeout, preexec_fn=pin if os.name == "posix" else None)
     except subprocess.TimeoutExpired:
         return {"failed": f"not done after {options.timeout:g} s"}
@@ -55,75 +59,100 @@ def run(workload: str, implementation: str, options: argparse.Namespace) -> Row:
     return found
 
 
-def judge(results: dict[str, Row], tolerance: float) -> None:
-    """Mark every row whose answer isn't that of the first judge that has one."""
-    answers = {name: row["answer"] for name, row in results.items() if "answer" in row}
-    chosen = next((name for name in JUDGES if name in answers), None)
-    if chosen is None:
-        return
-    for name, answer in answers.items():
-        if not agree(answers[chosen], answer, tolerance):
-            results[name]["failed"] = f"the answer {answer} is not that of {chosen}, {answers[chosen]}"
+def cell(cold: Row, warm: Row) -> Row:
+    """One cell of the table out of its two processes: times in seconds, memory in bytes."""
+    for row in (cold, warm):
+        if "times" not in row:
+            return row
+    times = cold["times"] + warm["times"]
+    return {"cold": cold["first"], "cached": warm["first"], "cold_startup": cold["startup"],
+            "startup": warm["startup"], "warm": statistics.median(times), "best": min(times), "samples": len(times),
+            "peak": cold["peak"], "peak_cached": warm["peak"], "version": cold["version"]}
 
 
-def ratio(results: dict[str, Row], other: str, key: str = "warm") -> float:
-    """retape's time over the other's; not a number where one of them failed."""
-    rows = results.get("retape", {}), results.get(other, {})
-    if any("failed" in row or key not in row for row in rows):
-        return math.nan
-    return float(rows[0][key] / rows[1][key])
+def sitting(workload: str, names: list[str], cores: int, options: argparse.Namespace) -> dict[str, Row]:
+    """All implementations of one workload, in turns, each answer held to the reference's before it is timed."""
+    module = importlib.import_module(f"benchmarks.workloads.{workload}")
+    names = [name for name in names if report.offers(module, name)]
+    with tempfile.TemporaryDirectory() as folder:
+        judge = "numpy" if hasattr(module, "numpy") else "retape_eager"
+        reference = process(workload, judge, cores, folder, options, "--answer")
+        if "answer" not in reference:
+            return {name: {"failed": f"no answer of {judge} to compare with: {reference}"} for name in names}
+        rows: dict[str, list[Row]] = {name: [] for name in names}
+        for turn in range(2):
+            for name in names:
+                if turn and "times" not in rows[name][0]:
+                    rows[name].append(rows[name][0])
+                    continue
+                cache = os.path.join(folder, name)
+                os.makedirs(cache, exist_ok=True)
+                rows[name].append(process(workload, name, cores, cache, options, "--reference",
+                                          json.dumps(reference["answer"])))
+    return {name: cell(*pair) for name, pair in rows.items()}
 
 
-def table(workload: str, results: dict[str, Row]) -> str:
-    """One workload's rows."""
-    lines = [f"{workload:20} {'first ms':>10} {'warm ms':>10} {'least ms':>10} {'peak MB':>8} {'retape/it':>10} "
-             f"{'of least':>9}"]
-    for name, row in results.items():
-        if "failed" in row:
-            lines.append(f"  {name:18} failed: {row['failed']}")
-        elif "missing" in row:
-            lines.append(f"  {name:18} not installed: {row['missing']}")
-        else:
-            lines.append(f"  {name:18} {row['first'] * 1e3:10.1f} {row['warm'] * 1e3:10.4f} {row['best'] * 1e3:10.4f} "
-                         f"{row['peak'] / 1e6:8.0f} {ratio(results, name):10.2f} "
-                         f"{ratio(results, name, 'best'):9.2f}")
-    return "\n".join(lines)
+def machine() -> dict[str, Any]:
+    """What was measured on."""
+    info, model = Path("/proc/cpuinfo"), platform.processor()
+    if info.exists():
+        lines = info.read_text(encoding="utf-8").splitlines()
+        model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), model)
+    return {"processor": model, "cores": os.cpu_count(), "system": platform.system(), "machine": platform.machine(),
+            "python": platform.python_version()}
 
 
-def summary(everything: dict[str, dict[str, Row]]) -> str:
-    """Geometric means of the ratios over the workloads that both have."""
-    lines = []
-    for name in IMPLEMENTATIONS[1:]:
-        found = {workload: r for workload, results in everything.items() if not math.isnan(r := ratio(results, name))}
-        if found:
-            means = [math.exp(sum(math.log(ratio(everything[w], name, key)) for w in found) / len(found))
-                     for key in ("warm", "best")]
-            lines.append(f"  retape/{name:12} geometric mean {means[0]:.2f} (of least times {means[1]:.2f}) "
-                         f"of {len(found)} workloads, from {min(found.values()):.2f} to {max(found.values()):.2f}")
-    return "\n".join(lines)
+def arguments() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("workloads", nargs="*", help="all unless named; or `merge FILE ...`, later files win")
+    parser.add_argument("--cores", default="1", help="1, 2, or 1,2")
+    parser.add_argument("--only", default=",".join(report.IMPLEMENTATIONS), help="implementations, by commas")
+    parser.add_argument("--python", action="append", default=[], metavar="LIBRARY=PATH",
+                        help="the interpreter that has a library, as in torch=/opt/peers/bin/python; may be repeated")
+    parser.add_argument("--quick", action="store_true", help="tiny sizes: that everything runs, not how fast")
+    parser.add_argument("--seconds", type=float, default=0.6, help="of warm calls in one process")
+    parser.add_argument("--timeout", type=float, default=300.0, help="seconds for one process")
+    parser.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "results.json")
+    parser.add_argument("--chart", type=Path, help="default: beside the output; its ending says SVG or PNG")
+    parser.add_argument("--markdown", type=Path, metavar="PAGE", help="put the tables of --output into a page")
+    return parser
+
+
+def write(results: dict[str, Any], output: Path, chart: Path | None) -> None:
+    """JSON and the chart."""
+    output.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    print(f"written: {output}")
+    try:
+        print(f"written: {report.draw(results, chart or output.with_suffix('.svg'))}")
+    except ModuleNotFoundError as error:
+        print(f"no chart: {error.name} is not installed (pip install retape[bench])")
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("workloads", nargs="*", default=[], help=f"of {', '.join(WORKLOADS)}")
-    parser.add_argument("--cores", type=int, default=1)
-    parser.add_argument("--only", default=",".join(IMPLEMENTATIONS), help="implementations, separated by commas")
-    parser.add_argument("--peer-python", default=sys.executable, help="an interpreter that has jax and torch")
-    parser.add_argument("--quick", action="store_true", help="tiny sizes: that everything runs, not how fast")
-    parser.add_argument("--timeout", type=float, default=300.0, help="seconds for one implementation")
-    parser.add_argument("--output", default=str(ROOT / "benchmarks" / "results.json"))
+    parser = arguments()
     options = parser.parse_args()
-    everything: dict[str, dict[str, Row]] = {}
+    if options.markdown:
+        report.insert(options.markdown, json.loads(options.output.read_text(encoding="utf-8")))
+        return 0
+    if options.workloads[:1] == ["merge"]:
+        read = [json.loads(Path(name).read_text(encoding="utf-8")) for name in options.workloads[1:]]
+        write(report.merge(read), options.output, options.chart)
+        return 0
+    unknown = set(options.workloads) - set(WORKLOADS) | set(options.only.split(",")) - set(report.IMPLEMENTATIONS)
+    if unknown:
+        parser.error(f"{', '.join(sorted(unknown))}: not among the workloads {', '.join(WORKLOADS)}, nor the "
+                     f"implementations {', '.join(report.IMPLEMENTATIONS)}")
+    cores = options.cores.split(",")
+    results: dict[str, Any] = {"machine": machine(), "quick": options.quick, "cores": {n: {} for n in cores}}
     for workload in options.workloads or WORKLOADS:
-        module = importlib.import_module(f"benchmarks.workloads.{workload}")
-        results = {name: run(workload, name, options) for name in options.only.split(",") if hasattr(module, name)}
-        judge(results, getattr(module, "TOLERANCE", TOLERANCE))
-        everything[workload] = results
-        print(table(workload, results), flush=True)
-        Path(options.output).write_text(json.dumps({"cores": options.cores, "quick": options.quick, **everything},
-                                                   indent=1), encoding="utf-8")
-    print(summary(everything))
-    return int(any("failed" in row for results in everything.values() for row in results.values()))
+        for n in cores:
+            rows = sitting(workload, options.only.split(","), int(n), options)
+            results["cores"][n][workload] = rows
+            print(report.text(f"{workload}, {n} core{'s' * (n != '1')}", rows), flush=True)
+    print(report.summary(results))
+    write(results, options.output, options.chart)
+    return int(any("failed" in row for rows in results["cores"].values() for workload in rows.values()
+                   for row in workload.values()))
 
 
 if __name__ == "__main__":

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,13 @@ Call = Callable[[], Any]
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared" / "bench"
 SEED = 31337  # GradBench's
+TOLERANCE = 1e-8  # of answers, unless a workload has one of its own
+
+_compiles = {"torch": False}
+
+
+class Unavailable(RuntimeError):
+    """An implementation can't run here; the text says why."""
 
 
 def retape(objective: Callable[..., Any], given: Any, argnums: int | tuple[int, ...] = 0) -> Call:
@@ -42,13 +51,31 @@ def jax(objective: Callable[..., Any], given: Any, argnums: int | tuple[int, ...
     return lambda: library.block_until_ready(call(*arguments))
 
 
+def compiles_torch(yes: bool) -> None:
+    """Whether `torch_function` compiles, in this process. Raises `Unavailable` without a C++ compiler."""
+    if yes and not any(map(shutil.which, (os.environ.get("CXX", "g++"), "clang++"))):
+        raise Unavailable("torch.compile needs a C++ compiler, and there is no g++ or clang++")
+    _compiles["torch"] = yes
+
+
+def torch_function(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function, or `torch.compile` of it in a process that measures that."""
+    if not _compiles["torch"]:
+        return function
+    import torch as library
+
+    compiled: Callable[..., Any] = library.compile(function, dynamic=False)
+    return compiled
+
+
 def torch(objective: Callable[..., Any], given: Any, argnums: int | tuple[int, ...] = 0) -> Call:
-    """Value and gradient, eager."""
+    """Value and gradient."""
     import torch as library
 
     chosen = (argnums,) if isinstance(argnums, int) else argnums
     arguments = [library.tensor(a) if isinstance(a, (np.ndarray, float)) else a for a in given]
     wanted = [arguments[i].requires_grad_() for i in chosen]
+    objective = torch_function(objective)
 
     def call() -> Any:
         value = objective(*arguments)
@@ -57,6 +84,74 @@ def torch(objective: Callable[..., Any], given: Any, argnums: int | tuple[int, .
         return value.detach().numpy(), parts[0] if isinstance(argnums, int) else parts
 
     return call
+
+
+def torch_forward(function: Callable[..., Any], given: Any) -> Call:
+    """One array, no gradient."""
+    import torch as library
+
+    arguments, function = [library.tensor(a) for a in given], torch_function(function)
+    return lambda: function(*arguments).numpy()
+
+
+def retape_forward(function: Callable[..., Any], given: Any) -> Call:
+    import retape as rt
+
+    call = rt.compile(function)
+    return lambda: call(*given)
+
+
+def retape_eager_forward(function: Callable[..., Any], given: Any) -> Call:
+    """One array, no gradient."""
+    import retape as rt
+
+    arguments = [rt.from_numpy(a) for a in given]
+    return lambda: function(*arguments).numpy()
+
+
+def jax_forward(function: Callable[..., Any], given: Any) -> Call:
+    import jax as library
+
+    library.config.update("jax_enable_x64", True)
+    arguments, call = [library.numpy.array(a) for a in given], library.jit(function)
+    return lambda: library.block_until_ready(call(*arguments))
+
+
+def pytensor(objective: Callable[..., Any], given: Any, argnums: int | tuple[int, ...] | None = 0) -> Call:
+    """Value and gradient, in the numba mode and without checks of arguments; built at the first call.
+
+    With `argnums=None` the function alone.
+    """
+    import pytensor as library
+    from pytensor import tensor
+
+    inputs = [tensor.TensorType(a.dtype, shape=a.shape)() for a in given]
+    built: list[Any] = []
+
+    def build() -> Any:
+        value = objective(*inputs)
+        outputs = value
+        if argnums is not None:
+            chosen = (argnums,) if isinstance(argnums, int) else argnums
+            outputs = [value, *library.grad(value, [inputs[i] for i in chosen])]
+        return library.function(inputs, outputs, mode="NUMBA", trust_input=True)
+
+    def call() -> Any:
+        if not built:
+            built.append(build())
+        found = built[0](*given)
+        return found if argnums is None or isinstance(argnums, int) else (found[0], tuple(found[1:]))
+
+    return call
+
+
+def numba() -> tuple[Callable[..., Any], Any]:
+    """The decorator for functions written by hand, and `prange`: fast-math, on disk, parallel on several cores."""
+    from numba import njit, prange
+
+    parallel = os.environ.get("NUMBA_NUM_THREADS", "1") != "1"
+    return njit(cache=True, parallel=parallel, error_model="numpy",
+                fastmath={"reassoc", "contract", "nsz", "arcp"}), prange
 
 
 def expected(file: str, name: str) -> dict[str, Any] | None:
@@ -103,3 +198,9 @@ def agree(a: list[Any], b: list[Any], tolerance: float) -> bool:
             if not (math.isfinite(u) and math.isfinite(v) and abs(u - v) / max(norm, abs(u) + abs(v)) < tolerance):
                 return False
     return True
+
+
+def assert_agree(found: list[Any], reference: list[Any] | None, tolerance: float) -> None:
+    """Raises where an answer isn't the reference's."""
+    if reference is not None and not agree(reference, found, tolerance):
+        raise AssertionError(f"the answer {found} isn't the reference, {reference}")

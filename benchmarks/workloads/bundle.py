@@ -33,9 +33,9 @@ def tiny() -> tuple[Array, ...]:
     return inputs(3, 5, 12)
 
 
-def objective(library: Any) -> Any:
-    def call(cameras: Any, points: Any, w: Any, m: Any, ci: Any, xi: Any) -> Any:
-        c, x = cameras[ci], points[xi]
+def residuals(library: Any) -> Any:
+    """The two components of every observation's error, from its own camera and point."""
+    def call(c: Any, x: Any, w: Any, m: Any) -> Any:
         r0, r1, r2, c0, c1, c2, f, u, v, k1, k2 = (c[:, i] for i in range(11))
         y0, y1, y2 = x[:, 0] - c0, x[:, 1] - c1, x[:, 2] - c2
         square = r0 * r0 + r1 * r1 + r2 * r2
@@ -54,7 +54,16 @@ def objective(library: Any) -> Any:
         p0, p1 = z0 / z2, z1 / z2
         rho = p0 * p0 + p1 * p1
         scale = f * (1 + k1 * rho + k2 * rho * rho)
-        e0, e1 = w * (p0 * scale + u - m[:, 0]), w * (p1 * scale + v - m[:, 1])
+        return w * (p0 * scale + u - m[:, 0]), w * (p1 * scale + v - m[:, 1])
+
+    return call
+
+
+def objective(library: Any) -> Any:
+    errors = residuals(library)
+
+    def call(cameras: Any, points: Any, w: Any, m: Any, ci: Any, xi: Any) -> Any:
+        e0, e1 = errors(cameras[ci], points[xi], w, m)
         g = 1 - w * w
         return 0.5 * ((e0 * e0).sum() + (e1 * e1).sum() + (g * g).sum())
 

@@ -56,3 +56,26 @@ def numpy(given: Any) -> Call:
         return (t * e).sum(), (1 - t * t) * w * e - 2 * x * t * e
 
     return call
+
+
+def pytensor(given: Any) -> Call:
+    from pytensor import tensor
+
+    return support.pytensor(objective(tensor), given)
+
+
+def numba(given: Any) -> Call:
+    """The gradient by hand, in one loop."""
+    x, w = given
+    njit, prange = support.numba()
+
+    @njit
+    def run(x, w):
+        value, gradient = 0.0, np.empty_like(x)
+        for i in prange(x.size):
+            t, e = np.tanh(x[i] * w[i] + 1), np.exp(-x[i] * x[i])
+            value += t * e
+            gradient[i] = (1 - t * t) * w[i] * e - 2 * x[i] * t * e
+        return value, gradient
+
+    return lambda: run(x, w)

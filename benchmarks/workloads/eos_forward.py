@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks import support
 from benchmarks.support import Array, Call, assert_close, expected
 
 # The 48-term fit of IOC et al. (2010) and McDougall et al., as in pyhpc-benchmarks (Unlicense).
@@ -81,7 +82,7 @@ def derivatives(sa: Any, t: Any, s: Any) -> tuple[Any, ...]:
     return v[18] + 2 * v[19] * t, b, c, d0, d1, v[44] + 2 * v[45] * t + v[46] * sa, v[48]
 
 
-def derivative(library: Any) -> Any:
+def derivative(library: Any, polynomials: Any = polynomials, derivatives: Any = derivatives) -> Any:
     """dH/dCT; a name with `_t` is the derivative of the name without."""
     def call(sa: Any, t: Any, p: Any) -> Any:
         s = library.sqrt(sa)
@@ -110,33 +111,44 @@ def derivative(library: Any) -> Any:
 def retape(given: Any) -> Call:
     import retape as rt
 
-    call = rt.compile(derivative(rt))
-    return lambda: call(*given)
+    return support.retape_forward(derivative(rt), given)
 
 
 def retape_eager(given: Any) -> Call:
     import retape as rt
 
-    arguments, call = [rt.from_numpy(a) for a in given], derivative(rt)
-    return lambda: call(*arguments).numpy()
+    return support.retape_eager_forward(derivative(rt), given)
 
 
 def jax(given: Any) -> Call:
-    import jax as library
+    import jax.numpy as jnp
 
-    library.config.update("jax_enable_x64", True)
-    arguments = [library.numpy.array(a) for a in given]
-    call = library.jit(derivative(library.numpy))
-    return lambda: library.block_until_ready(call(*arguments))
+    return support.jax_forward(derivative(jnp), given)
 
 
 def torch(given: Any) -> Call:
     import torch as library
 
-    arguments, call = [library.tensor(a) for a in given], derivative(library)
-    return lambda: call(*arguments).numpy()
+    return support.torch_forward(derivative(library), given)
 
 
 def numpy(given: Any) -> Call:
     call = derivative(np)
     return lambda: call(*given)
+
+
+def numba(given: Any) -> Call:
+    """Cell by cell."""
+    njit, prange = support.numba()
+    cell = njit(derivative(math, njit(polynomials), njit(derivatives)))
+
+    @njit
+    def run(sa, t, p):
+        out = np.empty_like(sa)
+        for i in prange(sa.shape[0]):
+            for j in range(sa.shape[1]):
+                for k in range(sa.shape[2]):
+                    out[i, j, k] = cell(sa[i, j, k], t[i, j, k], p[0, 0, k])
+        return out
+
+    return lambda: run(*given)

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks import support
 from benchmarks.ocean import mixing
 from benchmarks.support import Array, Call, assert_close, expected
 
@@ -85,10 +86,7 @@ def torch_mixing() -> Any:
 
 
 def retape(given: Any) -> Call:
-    import retape as rt
-
-    call = rt.compile(retape_mixing())
-    return lambda: call(*given)
+    return support.retape_forward(retape_mixing(), given)
 
 
 def retape_eager(given: Any) -> Call:
@@ -99,21 +97,24 @@ def retape_eager(given: Any) -> Call:
 
 
 def jax(given: Any) -> Call:
-    import jax as library
-
-    library.config.update("jax_enable_x64", True)
-    arguments = [library.numpy.array(a) for a in given]
-    call = library.jit(jax_mixing())
-    return lambda: library.block_until_ready(call(*arguments))
+    return support.jax_forward(jax_mixing(), given)
 
 
 def torch(given: Any) -> Call:
     import torch as library
 
-    arguments, call = [library.tensor(a) for a in given], torch_mixing()
+    arguments, call = [library.tensor(a) for a in given], support.torch_function(torch_mixing())
     return lambda: [part.numpy() for part in call(*arguments)]
 
 
 def numpy(given: Any) -> Call:
     call = mixing(np, lambda parts: np.concatenate(parts, -1), np.zeros, written(np.copy))
+    return lambda: call(*given)
+
+
+def numba(given: Any) -> Call:
+    """Cell by cell, by hand."""
+    from benchmarks.ocean_loops import mixing
+
+    call = mixing()
     return lambda: call(*given)

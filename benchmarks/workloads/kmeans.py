@@ -68,3 +68,30 @@ def numpy(given: Any) -> Call:
         return value, 2 * (np.bincount(nearest, minlength=len(c))[:, None] * c - sums)
 
     return call
+
+
+def numba(given: Any) -> Call:
+    """The gradient by hand, point by point."""
+    c, p = given
+    njit, prange = support.numba()
+
+    @njit
+    def run(c, p):
+        nearest, value = np.empty(len(p), np.int64), 0.0
+        for i in prange(len(p)):
+            best, where = np.inf, 0
+            for j in range(len(c)):
+                distance = 0.0
+                for k in range(c.shape[1]):
+                    distance += (p[i, k] - c[j, k]) ** 2
+                if distance < best:
+                    best, where = distance, j
+            value += best
+            nearest[i] = where
+        gradient = np.zeros_like(c)
+        for i in range(len(p)):
+            for k in range(c.shape[1]):
+                gradient[nearest[i], k] += 2.0 * (c[nearest[i], k] - p[i, k])
+        return value, gradient
+
+    return lambda: run(c, p)

@@ -88,3 +88,31 @@ def numpy(given: Any) -> Call:
         return 0.5 * (residual @ residual), -residual @ powers
 
     return call
+
+
+def numba(given: Any) -> Call:
+    """The gradient by hand, with running powers of all points: no matrix is made."""
+    njit, _ = support.numba()
+
+    @njit
+    def run(x, t, s):
+        value, gradient = 0.0, np.zeros_like(x)
+        powers = np.ones_like(t)
+        total = np.zeros_like(t)
+        for j in range(x.size):
+            for i in range(t.size):
+                total[i] += x[j] * powers[i]
+                powers[i] *= t[i]
+        for i in range(t.size):
+            total[i] -= s[i]
+            value += total[i] * total[i]
+            powers[i] = 1.0
+        for j in range(x.size):
+            part = 0.0
+            for i in range(t.size):
+                part += total[i] * powers[i]
+                powers[i] *= t[i]
+            gradient[j] = part
+        return 0.5 * value, gradient
+
+    return lambda: run(*given)

@@ -71,3 +71,27 @@ def numpy(given: Any) -> Call:
         return largest + np.log(total), e / total
 
     return call
+
+
+def pytensor(given: Any) -> Call:
+    from pytensor import tensor
+
+    return support.pytensor(objective(tensor), (given,))
+
+
+def numba(given: Any) -> Call:
+    """The gradient by hand."""
+    njit, prange = support.numba()
+
+    @njit
+    def run(x):
+        largest, total, gradient = x.max(), 0.0, np.empty_like(x)
+        for i in prange(x.size):
+            gradient[i] = np.exp(x[i] - largest)
+            total += gradient[i]
+        scale = 1.0 / total
+        for i in prange(x.size):
+            gradient[i] *= scale
+        return largest + np.log(total), gradient
+
+    return lambda: run(given)

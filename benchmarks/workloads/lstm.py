@@ -12,6 +12,7 @@ import numpy as np
 from benchmarks import support
 from benchmarks.support import SHARED, Array, Call, along, assert_close, expected
 
+WITHOUT = {"torch_compile": "1023 unrolled steps take minutes to compile"}
 NAME = "lstm_l2_c1024.txt"
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks import support
 from benchmarks.support import Array, Call
 
 TOLERANCE = 1e-5
@@ -78,10 +79,15 @@ def torch(given: Any) -> Call:
     from torch.nn.functional import cross_entropy
 
     *parameters, x, y = map(library.tensor, given)
-    w1, b1, w2, b2 = (p.requires_grad_() for p in parameters)
+    for p in parameters:
+        p.requires_grad_()
+
+    @support.torch_function
+    def loss(w1: Any, b1: Any, w2: Any, b2: Any, x: Any, y: Any) -> Any:
+        return cross_entropy(library.relu(x @ w1 + b1) @ w2 + b2, y)
 
     def call() -> Any:
-        value = cross_entropy(library.relu(x @ w1 + b1) @ w2 + b2, y)
+        value = loss(*parameters, x, y)
         gradients = library.autograd.grad(value, parameters)
         with library.no_grad():
             return value.numpy(force=True), tuple(

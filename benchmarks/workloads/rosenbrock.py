@@ -42,9 +42,11 @@ def torch(given: Any) -> Call:
     """With the conversions."""
     import torch as library
 
+    function = support.torch_function(objective)
+
     def call() -> Any:
         x = library.from_numpy(given).requires_grad_()
-        value = objective(x)
+        value = function(x)
         (gradient,) = library.autograd.grad(value, x)
         return value.item(), gradient.numpy()
 
@@ -61,3 +63,24 @@ def numpy(given: Any) -> Call:
         return (100 * steep**2 + flat**2).sum(), gradient
 
     return call
+
+
+def pytensor(given: Any) -> Call:
+    return support.pytensor(objective, (given,))
+
+
+def numba(given: Any) -> Call:
+    """The gradient by hand."""
+    njit, _ = support.numba()
+
+    @njit
+    def run(x):
+        value, gradient = 0.0, np.zeros_like(x)
+        for i in range(x.size - 1):
+            steep, flat = x[i + 1] - x[i] * x[i], 1.0 - x[i]
+            value += 100.0 * steep * steep + flat * flat
+            gradient[i] -= 400.0 * steep * x[i] + 2.0 * flat
+            gradient[i + 1] += 200.0 * steep
+        return value, gradient
+
+    return lambda: run(given)

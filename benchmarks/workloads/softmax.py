@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks import support
 from benchmarks.support import Array, Call
 
 TOLERANCE = 1e-5
@@ -22,30 +23,25 @@ def tiny() -> Array:
 def retape(given: Any) -> Call:
     import retape as rt
 
-    call = rt.compile(lambda x: rt.softmax(x, 1))
-    return lambda: call(given)
+    return support.retape_forward(lambda x: rt.softmax(x, 1), (given,))
 
 
 def retape_eager(given: Any) -> Call:
     import retape as rt
 
-    x = rt.from_numpy(given)
-    return lambda: rt.softmax(x, 1).numpy()
+    return support.retape_eager_forward(lambda x: rt.softmax(x, 1), (given,))
 
 
 def jax(given: Any) -> Call:
     import jax as library
 
-    x = library.numpy.array(given)
-    call = library.jit(lambda x: library.nn.softmax(x, axis=1))
-    return lambda: library.block_until_ready(call(x))
+    return support.jax_forward(lambda x: library.nn.softmax(x, axis=1), (given,))
 
 
 def torch(given: Any) -> Call:
     import torch as library
 
-    x = library.tensor(given)
-    return lambda: library.softmax(x, 1).numpy()
+    return support.torch_forward(lambda x: library.softmax(x, 1), (given,))
 
 
 def numpy(given: Any) -> Call:
@@ -54,3 +50,29 @@ def numpy(given: Any) -> Call:
         return e / e.sum(1, keepdims=True)
 
     return call
+
+
+def pytensor(given: Any) -> Call:
+    from pytensor import tensor
+
+    return support.pytensor(lambda x: tensor.special.softmax(x, axis=1), (given,), None)
+
+
+def numba(given: Any) -> Call:
+    """A row after the other, in three passes."""
+    njit, prange = support.numba()
+
+    @njit
+    def run(x):
+        out = np.empty_like(x)
+        for i in prange(x.shape[0]):
+            largest, total = x[i].max(), np.float32(0)
+            for j in range(x.shape[1]):
+                out[i, j] = np.exp(x[i, j] - largest)
+                total += out[i, j]
+            scale = np.float32(1) / total
+            for j in range(x.shape[1]):
+                out[i, j] *= scale
+        return out
+
+    return lambda: run(given)

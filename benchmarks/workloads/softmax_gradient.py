@@ -10,7 +10,7 @@ from benchmarks import support
 from benchmarks.support import Call
 from benchmarks.workloads.softmax import TOLERANCE, inputs, tiny
 
-__all__ = ["TOLERANCE", "inputs", "jax", "numpy", "retape", "retape_eager", "tiny", "torch"]
+__all__ = ["TOLERANCE", "inputs", "jax", "numpy", "pytensor", "retape", "retape_eager", "tiny", "torch"]
 
 
 def retape(given: Any) -> Call:
@@ -46,3 +46,9 @@ def numpy(given: Any) -> Call:
         return squares.sum(), 2 * (squares - s * squares.sum(1, keepdims=True))
 
     return call
+
+
+def pytensor(given: Any) -> Call:
+    from pytensor import tensor
+
+    return support.pytensor(lambda x: (tensor.special.softmax(x, axis=1) ** 2).sum(), (given,))
