@@ -19,6 +19,7 @@ from .kernels import Kernel, kernel_for
 from .lower import HostStep, KernelStep, Lowered, ProductStep, lower
 from .memory import ALIGNMENT, plan_memory
 from .native import Tape
+from .reserve import fresh_arrays
 from .views import Buffer, View
 
 __all__ = ["Program", "compile_graph"]
@@ -79,7 +80,7 @@ class Program:
             if buffer.kind != "arena":
                 self._value_index(buffer)
         shapes = _full_shapes(lowered)
-        self._fresh = [(i, b.dtype.numpy, shapes.get(b, (b.numel,))) for b, i in self._external.items()
+        self._fresh = [(i, fresh_arrays(shapes.get(b, (b.numel,)), b.dtype.numpy)) for b, i in self._external.items()
                        if b.kind == "output"]
         self._constants = [(i, b.constant) for b, i in self._external.items() if b.kind == "constant"]
         self._inputs = [(self._external[b], node.type.dtype.numpy) for b, node in
@@ -175,8 +176,8 @@ class Program:
             values[index] = array if type(array) is np.ndarray else np.asarray(array, dtype)
         for index, constant in self._constants:
             values[index] = constant
-        for index, dtype, shape in self._fresh:
-            values[index] = np.empty(shape, dtype)
+        for index, make in self._fresh:
+            values[index] = make()
         frame = self._frame()
         try:
             entries = iter(frame.entries)
@@ -203,15 +204,15 @@ class Program:
         None where the program has host steps, or results that are not fresh arrays.
         """
         if len(self._plan) != 1 or not isinstance(self._plan[0], _Segment) or not all(
-            o.plain and not o.copied and any(o.index == i for i, *_ in self._fresh) for o in self._outputs
+            o.plain and not o.copied and any(o.index == i for i, _ in self._fresh) for o in self._outputs
         ):
             return None
-        scope: dict[str, Any] = {"frames": self._frames, "new_frame": self._frame, "empty": np.empty}
+        scope: dict[str, Any] = {"frames": self._frames, "new_frame": self._frame}
         inputs = [f"v{index}" for index, _ in self._inputs]
         lines = ["try: frame = frames.pop()", "except IndexError: frame = new_frame()"]
-        for index, dtype, shape in self._fresh:
-            scope[f"shape{index}"], scope[f"dtype{index}"] = shape, dtype
-            lines.append(f"v{index} = empty(shape{index}, dtype{index})")
+        for index, make in self._fresh:
+            scope[f"make{index}"] = make
+            lines.append(f"v{index} = make{index}()")
         for index, constant in self._constants:
             scope[f"v{index}"] = constant
         chosen = self._plan[0].pick([f"v{i}" for i in range(len(self._external))])
