@@ -78,6 +78,7 @@ def emit(group: Group, views: dict[Node, View], stored: set[Node], inlined: set[
 # a value; an operand of an indexed operation, by its position; one that is read along the rows; the status
 Key = Node | tuple[Node, int] | str
 ALONG_ROWS = -1
+CLOSE = 8  # the innermost loop's strides up to this one are written out, for LLVM to know them
 
 
 class Writer:
@@ -198,8 +199,8 @@ class Writer:
         for dim, stride in enumerate(access.strides[: level + 1]):
             if stride == 0:
                 continue
-            if stride == 1 and dim == self.depth - 1:
-                terms.append(f"i{dim}")
+            if dim == self.depth - 1 and 1 <= stride <= CLOSE:
+                terms.append(f"i{dim}" if stride == 1 else f"i{dim} * {stride}")
             else:
                 terms.append(f"i{dim} * {self.body.integer('s', number, dim, stride)}")
         if access.view.offset:
