@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 from retape.ir.errors import KernelFailed
+from retape.ir.once import building, once
 
 from . import cache, native
 from .emit import Emitted
@@ -18,7 +17,6 @@ __all__ = ["Kernel", "kernel_for", "namespace"]
 Options = tuple[tuple[str, Any], ...]
 
 _built: dict[tuple[str, tuple[str, ...], Options], Built] = {}
-_lock = threading.Lock()
 
 
 def namespace(jit: bool) -> dict[str, Any]:
@@ -33,7 +31,7 @@ def _build(emitted: Emitted, options: Options) -> Built:
     key = (emitted.source, emitted.pointers, options)
     found = _built.get(key)
     if found is None:
-        with _lock:
+        with building:
             found = _built.get(key)
             if found is None:
                 _built[key] = found = _load_or_compile(emitted, options)
@@ -82,11 +80,11 @@ class Kernel:
     def text(self) -> str:
         return self.emitted.source
 
-    @cached_property
+    @once
     def built(self) -> Built:
         return _build(self.emitted, self.options)
 
-    @cached_property
+    @once
     def _compiled(self) -> Built:
         """The kernel with all that the compiler made of it; one from the cache on disk is built for that."""
         return self.built if self.built.llvm else _compile(self.emitted, self.options)

@@ -6,7 +6,6 @@ The backward graph is again a graph, so derivatives of any order come from the s
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +13,7 @@ import numpy as np
 from retape.ir import CATALOGUE, Graph, Node
 from retape.ir.collection import rarely
 from retape.ir.errors import SavedTensorModified
+from retape.ir.once import once
 from retape.ir.passes import backward_graph, differentiate, partition
 from retape.tracer.apply import apply
 from retape.tracer.gradnode import attach_outputs
@@ -47,15 +47,15 @@ class Derivative:
         self.saved_inputs = [(k, names[s.name]) for k, s in enumerate(self.forward.saved) if s.name in names]
         self.seeds = [i for i, o in enumerate(graph.outputs) if isinstance(o, Node) and o.type.dtype.is_differentiable]
 
-    @cached_property
+    @once
     def forward_program(self) -> Program:
         return compile_graph(self.forward)
 
-    @cached_property
+    @once
     def backward_program(self) -> Program:
         return compile_graph(self.backward)
 
-    @cached_property
+    @once
     def whole(self) -> DifferentiableGraph:
         """The derivative as a function of cotangents and inputs, itself differentiable."""
         return DifferentiableGraph(backward_graph(self.joint))
@@ -69,7 +69,7 @@ class DifferentiableGraph:
         self.written = frozenset(graph.inputs.index(effect.target) for effect in graph.effects)
         self._derivatives: dict[tuple[int, ...], Derivative] = {}
 
-    @cached_property
+    @once
     def program(self) -> Program:
         """Values only."""
         return compile_graph(self.graph)

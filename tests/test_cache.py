@@ -394,6 +394,48 @@ print(json.dumps([bool(right), os.waitpid(child, 0)[1]]))
         assert finish(start(script, folder)) == [True, 0]
 
 
+@POSIX
+def test_fork_while_another_thread_builds(tmp_path: Path) -> None:
+    script = """
+import json, os, threading, time
+import numpy as np
+import retape as rt
+x = np.linspace(0.0, 1.0, 300)
+def build(i):
+    f = rt.compile(lambda x: (x * 1.5 + i / 7.0).sum(), fallback="error")
+    return abs(float(f(x)) - float(f(x))) < 1e-9
+assert rt.compile(lambda x: x * 2.0)(x)[-1] == 2.0  # recorded, so that Python's own imports are behind us
+stop = threading.Event()
+def work():
+    i = 0
+    while not stop.is_set():
+        i += 1
+        build(i)
+thread = threading.Thread(target=work)
+thread.start()
+statuses = []
+for n in range(12):
+    time.sleep(0.023 * n)  # from the middle of the compiler's import on
+    child = os.fork()
+    if not child:
+        os._exit(0 if build(1000 + n) else 1)
+    deadline = time.monotonic() + 20.0
+    while True:
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done or time.monotonic() > deadline:
+            break
+        time.sleep(0.01)
+    if not done:
+        os.kill(child, 9)
+        os.waitpid(child, 0)
+    statuses.append(status if done else "hangs")
+stop.set()
+thread.join()
+print(json.dumps(statuses))
+"""
+    assert finish(start(script, tmp_path / "cache")) == [0] * 12
+
+
 # ---- size
 
 

@@ -1,0 +1,45 @@
+"""What is made once, whatever threads ask for it, and never left half made by a fork: programs and kernels.
+
+`functools.cached_property` holds a lock for each class up to Python 3.11 and none after; a child that is forked while
+another thread holds such a lock, or one of numba's or of the import system, waits for it for ever.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar, overload
+
+__all__ = ["building", "once"]
+
+T = TypeVar("T")
+
+building = threading.RLock()
+"""Held while a program or a kernel is made: by one thread at a time, and not across a fork, which waits for it."""
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=building.acquire, after_in_parent=building.release, after_in_child=building.release)
+
+
+class once(Generic[T]):
+    """A property that is computed at its first use, under `building`, and kept in the object's `__dict__`."""
+
+    def __init__(self, function: Callable[[Any], T]) -> None:
+        self.function = function
+        self.__doc__ = function.__doc__
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    @overload
+    def __get__(self, instance: None, owner: type) -> once[T]: ...
+    @overload
+    def __get__(self, instance: object, owner: type) -> T: ...
+    def __get__(self, instance: Any, owner: Any) -> Any:
+        if instance is None:
+            return self
+        kept = instance.__dict__
+        with building:
+            if self.name not in kept:
+                kept[self.name] = self.function(instance)
+        return kept[self.name]
