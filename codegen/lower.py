@@ -6,7 +6,7 @@ from typing import Any
 
 from retape.ir import CATALOGUE, Graph
 from retape.ir.graph import Node, Operand
-from retape.ir.passes import MARKERS, collect_embeds, hoist_reshapes, simplify
+from retape.ir.passes import MARKERS, collect_embeds, collect_products, hoist_reshapes, simplify
 
 from .assembly import begin, finish
 from .fuse import Group, fuse
@@ -19,12 +19,16 @@ from .views import Buffer, View, apply_view, contiguous_view
 __all__ = ["HostStep", "KernelStep", "Lowered", "ProductStep", "Step", "lower"]
 
 
-def lower(graph: Graph) -> Lowered:
+def lower(graph: Graph, reorder: bool = True) -> Lowered:
     """Simplify, fuse and place a graph's operations. The graph may be of any kind: saved values, guards and what
-    effects write are further outputs, in that order; the caller carries the writes out."""
+    effects write are further outputs, in that order; the caller carries the writes out. With `reorder`, sums of
+    products are added up as is fastest."""
     owners = _owners(graph)
-    graph = _with_copies(hoist_reshapes(collect_embeds(simplify(graph, MARKERS))))
-    return _Lowering(graph).run(owners)
+    graph = hoist_reshapes(collect_embeds(simplify(graph, MARKERS)))
+    tiny = suits(graph)
+    if reorder and not tiny:
+        graph = collect_products(graph)
+    return _Lowering(_with_copies(graph)).run(owners, tiny)
 
 
 def results_of(graph: Graph) -> list[Operand]:
@@ -86,8 +90,8 @@ def _inserted(graph: Graph, copies: dict[Node, Node]) -> Graph:
 class _Lowering(Draft):
     """Places values and emits steps in order."""
 
-    def run(self, owners: list[Operand]) -> Lowered:
-        if suits(self.graph):
+    def run(self, owners: list[Operand], tiny: bool) -> Lowered:
+        if tiny:
             self._tiny()
         else:
             self._fused()

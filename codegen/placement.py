@@ -18,7 +18,7 @@ from .fuse import Plan
 from .order import Order, Task
 from .products import adds, is_product, takes
 from .steps import Draft
-from .views import View, apply_view, undo_view
+from .views import View, apply_view, joined, undo_view
 
 __all__ = ["Placement", "place", "place_views"]
 
@@ -87,9 +87,34 @@ class Placement:
         if node.op.kind == "view" or node in self.absorbed or not (node in self.plan.stored or node in self.called):
             return
         if node not in self.draft.views:
+            if node in self.assemblies and node not in self.kept and self._lies_there(self.assemblies[node]):
+                return
             self.draft.place_new(node)
         if node in self.assemblies:
             self._settle(node)
+
+    def _lies_there(self, assembly: Assembly) -> bool:
+        """Whether the parts of a `cat` lie side by side already, as parts of another array or slices of one."""
+        if assembly.base is not None or not all(isinstance(value, Node) for value, _ in assembly.parts):
+            return False
+        shown = [self._shown(value) for value, _ in assembly.parts if isinstance(value, Node)]
+        views = [view for view in shown if view is not None]
+        whole = joined(views, assembly.node.attr("axis")) if len(views) == len(shown) else None
+        if whole is None:
+            return False
+        self.draft.views[assembly.node] = whole
+        assembly.placed.update(range(len(views)))
+        return True
+
+    def _shown(self, value: Node) -> View | None:
+        """Where a value, or what it is a view of, has been placed; None also where it is written over later."""
+        chain = [value]
+        while chain[-1].op.kind == "view":
+            chain.append(next(chain[-1].parents()))
+        view = self.draft.views.get(chain[-1]) if not self.tail.get(chain[-1]) else None
+        for node in reversed(chain[:-1]):
+            view = None if view is None else apply_view(node, view)
+        return view
 
     def _settle(self, node: Node) -> None:
         """Decide what lies in the memory of an assembled array, or of a sum with a product."""

@@ -33,13 +33,13 @@ class _Matrix(NamedTuple):
 
 def is_product(node: Node) -> bool:
     """Whether BLAS can carry the operation out."""
-    return node.op.name == "matmul" and node.type.dtype.short in ("f32", "f64") \
+    return node.op.name in ("matmul", "matmul_add") and node.type.dtype.short in ("f32", "f64") \
         and not any(0 in parent.type.shape for parent in node.parents())
 
 
 def adds(node: Node) -> bool:
-    """Whether BLAS can carry the operation out, which adds a product to its first operand."""
-    return False
+    """Whether BLAS adds a product to an array, the operation's first operand."""
+    return node.op.name == "matmul_add" and is_product(node) and isinstance(node.inputs[0], Node)
 
 
 def takes(view: View) -> bool:
@@ -48,8 +48,8 @@ def takes(view: View) -> bool:
 
 
 def multiply(draft: Draft, node: Node) -> None:
-    """Append a matrix product through BLAS."""
-    x, y = node.inputs
+    """Append a matrix product through BLAS. What it is added to lies in the place of the result already."""
+    x, y = node.inputs[-2:]
     assert isinstance(x, Node) and isinstance(y, Node)
     out = _matrix(draft.views[node])
     assert out is not None
@@ -61,10 +61,16 @@ def multiply(draft: Draft, node: Node) -> None:
     if prod(outer[0][:-1]) > CALLS:
         left, right = _copied(draft, left, lead, node), _copied(draft, right, lead, node)
         outer = _outer(lead, left, right, out)
-    _append(draft, left, right, out, *outer)
+    scales: dict[str, float] = {}
+    if node.op.name == "matmul_add":
+        scales = {"alpha": node.attr("scale"), "beta": float(isinstance(node.inputs[0], Node))}
+    _append(draft, left, right, out, *outer, scales)
 
 
-def _append(draft: Draft, left: _Matrix, right: _Matrix, out: _Matrix, extents: Shape, strides: list[Shape]) -> None:
+def _append(
+    draft: Draft, left: _Matrix, right: _Matrix, out: _Matrix, extents: Shape, strides: list[Shape],
+    scales: dict[str, float],
+) -> None:
     """Append the products of a batch: the innermost dim is walked by one row of the tape, each other by many."""
     m, n = out.view.shape[-2:]
     k = left.view.shape[-1]
@@ -75,7 +81,7 @@ def _append(draft: Draft, left: _Matrix, right: _Matrix, out: _Matrix, extents: 
     arguments: dict[str, Any] = {
         "dtype": out.view.buffer.dtype.short, "m": m, "n": n, "k": k, "lda": left.stride, "ldb": right.stride,
         "ldc": out.stride, "transpose_a": left.transposed, "transpose_b": right.transposed,
-        "batch_strides": whole[1:],
+        "batch_strides": whole[1:], **scales,
     }
     views = (left.view, right.view, out.view)
     for index in every(*map(range, extents[:-1])):

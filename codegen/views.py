@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -10,7 +11,10 @@ from retape.ir import DType
 from retape.ir.graph import Node
 from retape.ir.shapes import Shape, row_major_strides
 
-__all__ = ["Buffer", "View", "apply_view", "contiguous_view", "reshaped_strides", "sliced", "transposed", "undo_view"]
+__all__ = [
+    "Buffer", "View", "apply_view", "contiguous_view", "joined", "reshaped_strides", "sliced", "transposed",
+    "undo_view",
+]
 
 
 @dataclass(eq=False, slots=True)
@@ -145,3 +149,20 @@ def undo_view(node: Node, result: View) -> View | None:
         axes = node.attr("axes")
         return View(result.buffer, shape, tuple(result.strides[axes.index(d)] for d in range(len(axes))), result.offset)
     return None
+
+
+def joined(parts: Sequence[View], axis: int) -> View | None:
+    """The view that shows views of one buffer one behind the other along a dim, where they lie in memory like that."""
+    first = parts[0]
+    step = first.strides[axis]
+    if first.shape[axis] == 1 and len(parts) > 1:
+        step = parts[1].offset - first.offset
+    strides = (*first.strides[:axis], step, *first.strides[axis + 1 :])
+    offset, count = first.offset, 0
+    for part in parts:
+        same = all(e == 1 or s == t for e, s, t in zip(part.shape, part.strides, strides, strict=True))
+        if part.buffer is not first.buffer or not same or part.offset != offset:
+            return None
+        offset += step * part.shape[axis]
+        count += part.shape[axis]
+    return View(first.buffer, (*first.shape[:axis], count, *first.shape[axis + 1 :]), strides, first.offset)

@@ -160,7 +160,8 @@ class _Unjitted:
             at = [start + number * stride for start, stride in zip(starts, strides, strict=True)]
             x = left.array((m, k), (1, a["lda"]) if a["transpose_a"] else (a["lda"], 1), at[0])
             y = right.array((k, n), (1, a["ldb"]) if a["transpose_b"] else (a["ldb"], 1), at[1])
-            out.array((m, n), (a["ldc"], 1), at[2])[...] = x @ y
+            result = out.array((m, n), (a["ldc"], 1), at[2])
+            result[...] = a.get("alpha", 1.0) * (x @ y) + (a["beta"] * result if a.get("beta") else 0.0)
 
 
 def run_unjitted(graph: Graph, arrays: Sequence[Any]) -> list[np.ndarray[Any, Any]]:
@@ -417,6 +418,9 @@ def _structural_cases(op: Op, x: Any, rng: np.random.Generator) -> list[tuple[tu
                    ((x[:1], y.transpose(0, 2, 1)), ()), ((x[0, :, ::2], y[0, :, ::2].T), ()),
                    ((x[0, :1], y[0, 1:2].T), ()), ((x[0, :0], y[0].T), ()), ((x[0, :, :0], y[0, :, :0].T), ()),
                    ((x[None], y.transpose(0, 2, 1)[None]), ()), ((x[0, ::-1], y[0].T[:, ::-1]), ())],
+        "matmul_add": [((x[0] @ y[0].T, x[0], y[0].T), (1.0,)), ((x[0, :, :0], x[0], y[0, :0].T), (2.0,)),
+                       ((x @ y.transpose(0, 2, 1), x, y[:, ::-1].transpose(0, 2, 1)), (-0.5,)),
+                       ((x[:, :, :3], x, y.transpose(0, 2, 1)), (2.0,))],
         "cumsum": [((x,), (a,)) for a in (0, 1, 2)] + [((x[:, :0],), (1,))],
         "full": [((), ((2, 3), 1.5, f64)), ((), ((), 2, f32)), ((), ((0,), 1, DTYPES[5])),
                  ((), ((2,), True, DTYPES[0]))],

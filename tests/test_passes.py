@@ -15,6 +15,7 @@ from retape.ir.passes import (
     MARKERS,
     backward_graph,
     collect_embeds,
+    collect_products,
     differentiate,
     eliminate_dead,
     partition,
@@ -271,6 +272,116 @@ def test_collect_embeds() -> None:
         e: f64[4, 3] = op.embed_sum(y, z, w, shape=(4, 3), indices=((0,), (2,), (1,)))
         f: f64[4, 3] = op.exp(e)
         return (f,)""", parameters)
+
+
+def test_collect_products_adds_to_the_result() -> None:
+    parameters = "x: f64[9, 9], y: f64[9, 9], z: f64[9, 9]"
+    becomes(collect_products, """
+        a: f64[9, 9] = op.matmul(x, y)
+        b: f64[9, 9] = op.matmul(y, z)
+        c: f64[9, 9] = op.mul(b, 2.0)
+        d: f64[9, 9] = op.sub(a, c)
+        e: f64[9, 9] = op.sub(d, z)
+        f: f64[9, 9] = op.matmul(x, z)
+        g: f64[9, 9] = op.permute(f, axes=(1, 0))
+        h: f64[9, 9] = op.add(e, g)
+        return (h,)""", """
+        zt: f64[9, 9] = op.permute(z, axes=(1, 0))
+        xt: f64[9, 9] = op.permute(x, axes=(1, 0))
+        a: f64[9, 9] = op.matmul(x, y)
+        b: f64[9, 9] = op.matmul_add(a, y, z, scale=-2.0)
+        c: f64[9, 9] = op.matmul_add(b, zt, xt)
+        d: f64[9, 9] = op.sub(c, z)
+        return (d,)""", parameters)
+    becomes(collect_products, """
+        a: f64[9, 9] = op.matmul(x, y)
+        b: f64[9, 9] = op.exp(z)
+        c: f64[9, 9] = op.sub(b, a)
+        return (c,)""", """
+        b: f64[9, 9] = op.exp(z)
+        c: f64[9, 9] = op.matmul_add(b, x, y, scale=-1.0)
+        return (c,)""", parameters)
+    becomes(collect_products, """
+        a: f64[9, 9] = op.matmul(x, y)
+        b: f64[9, 9] = op.neg(a)
+        return (b,)""", """
+        b: f64[9, 9] = op.matmul_add(0.0, x, y, scale=-1.0)
+        return (b,)""", parameters)
+
+
+def test_collect_products_joins_thin_operands() -> None:
+    parameters = "x: f64[2, 9], y: f64[2, 9], u: f64[5, 2, 9], v: f64[9, 1]"
+    becomes(collect_products, """
+        xt: f64[9, 2] = op.permute(x, axes=(1, 0))
+        a: f64[9, 9] = op.matmul(xt, y)
+        yt: f64[9, 2] = op.permute(y, axes=(1, 0))
+        b: f64[9, 9] = op.matmul(yt, x)
+        c: f64[9, 9] = op.add(a, b)
+        return (c,)""", """
+        left: f64[4, 9] = op.cat(x, y)
+        lt: f64[9, 4] = op.permute(left, axes=(1, 0))
+        right: f64[4, 9] = op.cat(y, x)
+        c: f64[9, 9] = op.matmul(lt, right)
+        return (c,)""", parameters)
+    # slices of one array lie side by side already, in whatever order they are read
+    becomes(collect_products, """
+        p: f64[2, 9] = op.slice(u, index=(3,))
+        pt: f64[9, 2] = op.permute(p, axes=(1, 0))
+        a: f64[9, 9] = op.matmul(pt, x)
+        q: f64[2, 9] = op.slice(u, index=(2,))
+        qt: f64[9, 2] = op.permute(q, axes=(1, 0))
+        b: f64[9, 9] = op.matmul(qt, y)
+        c: f64[9, 9] = op.add(a, b)
+        return (c,)""", """
+        part: f64[2, 2, 9] = op.slice(u, index=(slice(2, 4, 1),))
+        left: f64[4, 9] = op.reshape(part, shape=(4, 9))
+        lt: f64[9, 4] = op.permute(left, axes=(1, 0))
+        right: f64[4, 9] = op.cat(y, x)
+        c: f64[9, 9] = op.matmul(lt, right)
+        return (c,)""", parameters)
+
+
+def test_collect_products_sums_a_batch() -> None:
+    becomes(collect_products, """
+        xt: f64[7, 5, 3] = op.permute(x, axes=(0, 2, 1))
+        a: f64[7, 5, 4] = op.matmul(xt, y)
+        b: f64[5, 4] = op.sum(a, axis=(0,))
+        return (b,)""", """
+        left: f64[21, 5] = op.reshape(x, shape=(21, 5))
+        right: f64[21, 4] = op.reshape(y, shape=(21, 4))
+        lt: f64[5, 21] = op.permute(left, axes=(1, 0))
+        b: f64[5, 4] = op.matmul(lt, right)
+        return (b,)""", "x: f64[7, 3, 5], y: f64[7, 3, 4]")
+
+
+@pytest.mark.parametrize("body", [
+    # read twice; a scaled product that a kernel reads anyhow; integers; another shape; products that are results
+    """
+        a: f64[9, 9] = op.matmul(x, y)
+        b: f64[9, 9] = op.matmul(y, x)
+        c: f64[9, 9] = op.add(a, b)
+        d: f64[9, 9] = op.mul(a, c)
+        return (d,)""", """
+        a: f64[9, 9] = op.matmul(x, y)
+        b: f64[9, 9] = op.mul(a, 3.0)
+        c: f64[9, 9] = op.exp(b)
+        return (c,)""", """
+        a: i64[9, 9] = op.matmul(i, i)
+        b: i64[9, 9] = op.matmul(i, i)
+        c: i64[9, 9] = op.add(a, b)
+        return (c,)""", """
+        a: f64[9, 1] = op.matmul(x, v)
+        b: f64[9, 9] = op.matmul(x, y)
+        c: f64[9, 9] = op.add(a, b)
+        return (c,)""", """
+        a: f64[9, 9] = op.matmul(x, y)
+        b: f64[9, 9] = op.matmul(y, x)
+        c: f64[9, 9] = op.add(a, b)
+        return (c, a, b)""",
+])
+def test_collect_products_leaves_other_sums(body: str) -> None:
+    parameters = "x: f64[9, 9], y: f64[9, 9], v: f64[9, 1], i: i64[9, 9]"
+    becomes(collect_products, body, body, parameters)
 
 
 @pytest.mark.parametrize("body", [

@@ -56,3 +56,48 @@ def test_products_without_copies(function: Any, arrays: Any, products: int) -> N
 ])
 def test_products_with_copies(function: Any, arrays: Any, expected: tuple[int, int, int]) -> None:
     assert steps(function, *arrays) == expected
+
+
+# ---- sums of products
+
+
+def recurrent(w: Any, u: Any, b: Any, x: Any) -> Any:
+    h = x[0] * 0
+    for t in range(x.shape[0]):
+        h = rt.tanh(x[t] @ u + h @ w + b)
+    return (h * h).sum()
+
+
+def test_the_gradient_of_a_shared_matrix_is_one_product() -> None:
+    """30 outer products of W, 30 of U: each sum is one product, of values that lie one below the other."""
+    arrays = (RNG.standard_normal((20, 20)) / 9, RNG.standard_normal((20, 20)) / 9, RNG.standard_normal(20),
+              RNG.standard_normal((30, 5, 20)))
+    graph = rt.compile(rt.func.value_and_grad(recurrent, argnums=(0, 1, 2))).specialize(*arrays).graph
+    found = executions(graph, arrays)
+    for name, results in found.items():
+        for result, wanted in zip(results, found["interpreter"], strict=True):
+            np.testing.assert_allclose(result, wanted, rtol=1e-9, atol=1e-9, err_msg=name)
+    products = [step for step in lower(graph).steps if isinstance(step, ProductStep)]
+    sizes = [(s.arguments["m"], s.arguments["n"], s.arguments["k"]) for s in products]
+    # forward 30 and 29 (h starts as x * 0), backward 29 through h
+    assert sizes.count((5, 20, 20)) == len(sizes) - 2 <= 89 and sizes.count((20, 20, 150)) == 2
+    assert not any(len(step.emitted.views) == 2 and "= v0\n" in step.emitted.source
+                   for step in lower(graph).steps if isinstance(step, KernelStep)), "nothing is copied"
+
+
+def test_sums_keep_the_order_that_was_written_where_they_must() -> None:
+    graph = rt.compile(lambda a, b: a @ b + b @ a).specialize(V, V * 2).graph
+    kinds = [[type(step) for step in lower(graph, reorder).steps] for reorder in (True, False)]
+    assert kinds == [[ProductStep] * 2, [ProductStep] * 2 + [KernelStep]]
+
+
+@pytest.mark.parametrize(("function", "expected"), [
+    (lambda a, b, c: a @ b + b @ c - 2.0 * (c @ a), (3, 0, 0)),
+    (lambda a, b, c: a @ b + c + (b @ c).T, (2, 1, 0)),
+    (lambda a, b, c: -(a @ b), (1, 0, 0)),
+    (lambda a, b, c: rt.exp(a) + a @ b, (1, 1, 0)),
+    (lambda a, b, c: rt.cat([a @ b + b @ c, c @ a - a @ c]), (4, 0, 0)),
+    (lambda a, b, c: a[:, 1:3] @ b[1:3] + c[:, 2:4] @ b[2:4], (1, 4, 0)),  # thin: copied side by side
+])
+def test_products_that_add_to_their_result(function: Any, expected: tuple[int, int, int]) -> None:
+    assert steps(function, V, V * 2, V[::-1].copy()) == expected

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import MatmulMismatch
+from ..errors import MatmulMismatch, ShapeError
 from ..shapes import Shape, broadcast_shapes
 from ..types import TensorType
 from .op import OperandType, register
@@ -42,3 +42,23 @@ register("matmul", "x y", "library", infer=_infer, eager=np.matmul,
               lambda b, ct, x, types: b.matmul(transposed(b, x, types[0].ndim), ct)),
          domain=((-3.0, 3.0), (-3.0, 3.0)), promotion="same", cost=1.0, ulp=64.0,
          doc="Matrix product over the last two dims, the others broadcast.")
+
+
+def _infer_add(c: OperandType, x: OperandType, y: OperandType, scale: float) -> TensorType:
+    result = _infer(x, y)
+    if isinstance(c, TensorType) and c.shape != result.shape:
+        raise ShapeError(f"`matmul_add` adds a product of shape {result.shape} to shape {c.shape}",
+                         ("why", "the product is added to what has its shape"), fix="expand the first operand")
+    return result
+
+
+def _matmul_add(c: Any, x: Any, y: Any, scale: float) -> Any:
+    return c + np.matmul(x, y) * np.asarray(scale).astype(x.dtype)  # the scale is a number of the element type
+
+
+register("matmul_add", "c x y", "library", infer=_infer_add, eager=_matmul_add,
+         vjp=(lambda b, ct: ct,
+              lambda b, ct, y, types, scale: b.mul(b.matmul(ct, transposed(b, y, types[2].ndim)), scale),
+              lambda b, ct, x, types, scale: b.mul(b.matmul(transposed(b, x, types[1].ndim), ct), scale)),
+         attributes={"scale": 1.0}, domain=((-3.0, 3.0),) * 3, promotion="same", cost=1.0, ulp=64.0,
+         doc="`c + scale * (x @ y)`; `c` has the product's shape, or is a number.")

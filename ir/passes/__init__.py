@@ -5,9 +5,10 @@ from .differentiate import Joint, differentiate
 from .eliminate import eliminate_dead
 from .hoist import hoist_reshapes
 from .partition import backward_graph, partition
+from .products import collect_products
 from .simplify import MARKERS, simplify
 
 __all__ = [
-    "MARKERS", "Joint", "backward_graph", "collect_embeds", "differentiate", "eliminate_dead",
+    "MARKERS", "Joint", "backward_graph", "collect_embeds", "collect_products", "differentiate", "eliminate_dead",
     "hoist_reshapes", "partition", "simplify",
 ]
