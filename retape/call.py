@@ -22,16 +22,32 @@ if TYPE_CHECKING:
 __all__ = ["Call"]
 
 
+class Same:
+    """An object in a key: equal only to itself, and kept alive."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Same) and self.value is other.value
+
+    def __hash__(self) -> int:
+        return id(self.value)
+
+
 class Call:
     """Arguments as leaves; `key` is what decides which traces fit them.
 
     `named` are the arguments with their names; `values` makes (args, kwargs) of their values in that order.
     """
 
-    __slots__ = ("key", "leaves", "names", "objects", "structures", "tensors", "values")
+    __slots__ = ("given", "key", "leaves", "names", "objects", "structures", "tensors", "values")
 
     def __init__(self, named: list[tuple[str, Any]], values: Callable[[list[Any]], Any]) -> None:
         self.values = values
+        self.given = [value for _, value in named]
         self.leaves: list[Any] = []
         self.names: list[str] = []
         self.structures: list[Any] = []
@@ -73,7 +89,7 @@ class Call:
         if leaf is None or isinstance(leaf, (bool, int, str, bytes, complex)):
             return type(leaf), leaf
         self.objects.append((name, leaf))
-        return type(leaf), id(leaf)
+        return type(leaf), Same(leaf)
 
     @property
     def named_leaves(self) -> Sequence[tuple[str, Any]]:

@@ -97,7 +97,7 @@ class CompiledFunction:
         """The trace that holds for a call, and its results; the one that held last is tried first."""
         group = self._known.get(call.key, [])
         for position, known in enumerate(group):
-            found = known.run(call.leaves, commit)
+            found = known.run(call, commit)
             if found is not None:
                 if position:
                     group.insert(0, group.pop(position))
@@ -176,8 +176,10 @@ class CompiledFunction:
             if not overlapping(arrays, [i for i, a in enumerate(arrays) if isinstance(a, np.ndarray)]):
                 raise
             return self._eager(call)  # arguments that share memory: eager code knows their order of reads and writes
-        self._refuse_effects(environment)
         known = Specialization(recorded, environment, call.leaves)
+        if commit:
+            outputs = [out for out in (*recorded.outputs, *recorded.extra) if isinstance(out, Tensor)]
+            known.effects.repeat_on(call.given, call.leaves, outputs)
         if known.effects.apart(known.inputs_of(call.leaves)):
             self.traces += 1
             group.append(known)
@@ -191,15 +193,6 @@ class CompiledFunction:
         warnings.warn(f"RT503 KernelFailed: `{self.__qualname__}` runs eagerly for these arguments\n{error}\n"
                       "  strict : `rt.compile(fallback=\"error\")` raises instead", RuntimeWarning, stacklevel=3)
         return self._eager(call)
-
-    def _refuse_effects(self, environment: Environment) -> None:
-        """Raises where the traced call changed something that Python code keeps outside it."""
-        changed = [path.name for path in environment.paths if not path.holds()]
-        if changed:
-            raise located(UnsupportedOp(
-                f"`{changed[0]}` was changed by `{self.__qualname__}` itself",
-                ("why", "compiled calls don't run the function's Python code, so the change would happen only once"),
-                fix="return the new value and assign it outside"))
 
     def _eager(self, call: Call) -> Any:
         args, kwargs = call.eager_arguments()

@@ -2,27 +2,48 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from retape.tracer.changes import Change
 from retape.tracer.outside import DataBind, GradOf, overlapping
+from retape.tracer.paths import ABSENT, Path
 from retape.tracer.randomness import Draw
 from retape.tracer.tensor import Tensor, wrap
 from retape.tracer.trace import Recorded
+from retape.tracer.tree import changeable, unflatten
 
-__all__ = ["Effects", "plan_results", "resolve", "take"]
+__all__ = ["Effects", "Setting", "plan_results", "take"]
 
 
-def resolve(source: Any, leaves: list[Any], drawn: dict[Any, Any] | None = None) -> Any:
-    """What a source stands for in a call: an argument leaf, a captured object, the `.grad` of one, or a draw."""
-    if isinstance(source, int):
-        return leaves[source]
-    if isinstance(source, GradOf):
-        return resolve(source.owner, leaves)._grad
-    if isinstance(source, Draw):
-        return None if drawn is None else drawn[source]
-    return source
+@dataclass(slots=True)
+class Setting:
+    """What sources stand for in one call: the leaves of the arguments, what paths lead to, what was drawn."""
+
+    leaves: list[Any]
+    found: dict[Path, Any]
+    given: Sequence[Any] = ()  # the arguments
+    drawn: dict[Any, Any] | None = None
+
+    def home(self, path: Path) -> Any:
+        """The container that a path leads to: one in an argument, or a captured one."""
+        if path.access != "argument":
+            return path.follow()
+        found = changeable(self.given)[path.key]
+        return found if isinstance(found, (list, dict)) else vars(found)
+
+    def get(self, source: Any) -> Any:
+        """An argument leaf, a captured object, the `.grad` of one, or a draw (None before it is drawn)."""
+        if isinstance(source, int):
+            return self.leaves[source]
+        if isinstance(source, GradOf):
+            return self.get(source.owner)._grad
+        if isinstance(source, Draw):
+            return None if self.drawn is None else self.drawn[source]
+        return self.found[source] if source in self.found else source.follow()
 
 
 class Effects:
@@ -33,11 +54,12 @@ class Effects:
         self.writes = [(positions[effect.target], write)
                        for effect, write in zip(recorded.graph.effects, recorded.writes, strict=True)]
         self.binds = recorded.binds
+        self.changes = recorded.changes
         self._written = [index for index, _ in self.writes]
         self._apart: list[Any] = []  # arrays that were found to share no memory with a written one
 
     def __bool__(self) -> bool:
-        return bool(self.writes or self.binds)
+        return bool(self.writes or self.binds or self.changes)
 
     def apart(self, operands: list[Any]) -> bool:
         """Whether no written memory is that of another input, too: then the order of reads and writes matters."""
@@ -49,7 +71,7 @@ class Effects:
         self._apart = arrays
         return True
 
-    def commit(self, operands: list[Any], leaves: list[Any], outputs: list[Tensor], values: list[Any]) -> None:
+    def commit(self, operands: list[Any], here: Setting, outputs: list[Tensor], values: list[Any]) -> None:
         """Carry the effects out. Raises `ValueError` where memory is read-only, with nothing changed."""
         if not self:
             return
@@ -68,18 +90,60 @@ class Effects:
                 out = outputs[write.output]
                 target._grad_fn, target._requires_grad = out._grad_fn, out._requires_grad
         for bind in self.binds:
-            owner = resolve(bind.owner, leaves)
+            owner = here.get(bind.owner)
             if isinstance(bind, DataBind):
                 owner._data = outputs[bind.output]._data
             else:
-                owner._grad = resolve(bind.value, leaves) if bind.output is None else outputs[bind.output]
+                owner._grad = outputs[bind.output] if bind.output is not None \
+                    else None if bind.value is None else here.get(bind.value)
+        for change in self.changes:
+            _carry_out(change, here, outputs)
+
+    def repeat_on(self, given: Sequence[Any], leaves: list[Any], outputs: list[Tensor]) -> None:
+        """After the traced call, which got copies of the containers in its arguments: change these themselves."""
+        here = Setting(leaves, {}, given)
+        for change in self.changes:
+            if change.path.access == "argument":
+                _carry_out(change, here, outputs)
 
 
-def plan_results(recorded: Recorded, leaves: list[Any]) -> list[tuple[str, Any]]:
+def _carry_out(change: Change, here: Setting, outputs: list[Tensor]) -> None:
+    """Rebind what a traced call has rebound."""
+    path, new = change.path, change.new
+
+    def made(value: Any) -> Any:
+        return unflatten(value.structure, [_made(kind, what, here, outputs) for kind, what in value.leaves])
+
+    if change.kind == "slot":
+        path.assign(new if new is ABSENT else made(new))
+        return
+    container = here.home(path)
+    if change.kind == "append":
+        container.extend(map(made, new))
+    elif change.kind == "list":
+        container[:] = [container[entry] if isinstance(entry, int) else made(entry) for entry in new]
+    else:
+        for key, value in new.items():
+            if value is ABSENT:
+                del container[key]
+            else:
+                container[key] = made(value)
+
+
+def _made(kind: str, what: Any, here: Setting, outputs: list[Tensor]) -> Any:
+    if kind == "output":
+        return outputs[what]
+    if kind == "number":
+        return float(outputs[what]._data)
+    return here.get(what) if kind == "outside" else what
+
+
+def plan_results(recorded: Recorded, here: Setting) -> list[tuple[str, Any]]:
     """How each leaf of the result is got: an output of the graph, an argument itself, something outside, or a view."""
     plan: list[tuple[str, Any]] = []
-    outside = {id(s): s for s in recorded.inputs if not isinstance(s, int)}
-    written = {id(resolve(write.source, leaves)) for write in recorded.writes}
+    leaves = here.leaves
+    outside = {id(here.get(s)): s for s in recorded.inputs if not isinstance(s, (int, Draw))}
+    written = {id(here.get(write.source)): write.source for write in recorded.writes}
     first: dict[int, int] = {}  # a tensor that is returned twice is one object
     count = 0
     for out in recorded.outputs:
@@ -90,7 +154,7 @@ def plan_results(recorded: Recorded, leaves: list[Any]) -> list[tuple[str, Any]]
         if position is not None:
             plan.append(("leaf", position))
         elif id(out) in outside:
-            plan.append(("value", outside[id(out)]))
+            plan.append(("outside", outside[id(out)]))
         else:
             view = _view(out, leaves, written)
             plan.append(("output", first.setdefault(id(out), count)) if view is None else ("view", view))
@@ -109,7 +173,7 @@ def _position(out: Tensor, leaves: list[Any]) -> int | None:
                  if leaf is out or (isinstance(leaf, np.ndarray) and leaf is out._data)), None)
 
 
-def _view(out: Tensor, leaves: list[Any], written: set[int]) -> tuple[Any, list[Any]] | None:
+def _view(out: Tensor, leaves: list[Any], written: dict[int, Any]) -> tuple[Any, list[Any]] | None:
     """How `out` is a view of memory outside that the call writes to: that memory, and the views taken of it."""
     steps: list[Any] = []
     tensor = out
@@ -121,20 +185,20 @@ def _view(out: Tensor, leaves: list[Any], written: set[int]) -> tuple[Any, list[
         if position is not None and id(leaves[position]) in written:
             return position, steps
         if id(tensor) in written:
-            return tensor, steps
+            return written[id(tensor)], steps
     return None
 
 
-def take(kind: str, value: Any, outputs: list[Tensor], leaves: list[Any]) -> Any:
+def take(kind: str, value: Any, outputs: list[Tensor], here: Setting) -> Any:
     """One leaf of a call's result, by its entry in the plan."""
     if kind == "output":
         return outputs[value]
-    if kind == "leaf":
-        return leaves[value]
+    if kind in ("leaf", "outside"):
+        return here.get(value)
     if kind == "value":
         return value.copy() if isinstance(value, np.ndarray) else value
     source, steps = value
-    owner = resolve(source, leaves)
+    owner = here.get(source)
     array = owner._data if isinstance(owner, Tensor) else owner
     for op, attrs in steps:
         array = op.eager(array, *attrs)

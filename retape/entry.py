@@ -26,8 +26,8 @@ MISS: Any = object()
 
 def make_entry(known: Specialization, leaves: list[Any], tensors: bool) -> Callable[[tuple[Any, ...]], Any] | None:
     """The entry for calls whose arguments are `leaves` one by one, or None where the general way is needed."""
-    if known.guards or known.captures or known.effects or known.random \
-            or any(kind != "output" for kind, _ in known.plan):
+    if known.guards or any(not isinstance(s, int) for s in known.sources) or known.shared or known.effects \
+            or known.random or any(kind != "output" for kind, _ in known.plan):
         return None
     direct = known.direct()
     if direct is None:

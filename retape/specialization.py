@@ -6,22 +6,26 @@ from collections.abc import Callable
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
-from retape.ir import Graph, Guard, type_of
+from retape.ir import Graph, Guard
 from retape.ir.errors import RetapeError
 from retape.ir.passes.differentiate import differentiable_inputs
 from retape.tracer.apply import located
 from retape.tracer.environment import Environment
 from retape.tracer.gradnode import attach_outputs
-from retape.tracer.randomness import Draw, perform, snapshot
+from retape.tracer.outside import GradOf
+from retape.tracer.paths import described
+from retape.tracer.randomness import perform, snapshot
 from retape.tracer.tensor import Tensor
 from retape.tracer.trace import Recorded
 from retape.tracer.tree import flatten, unflatten
 
 from .differentiable import Derivative, DifferentiableGraph
-from .effects import Effects, plan_results, resolve, take
+from .effects import Effects, Setting, plan_results, take
 
 if TYPE_CHECKING:
     from retape.codegen import Kernel
+
+    from .call import Call
 
 __all__ = ["Specialization"]
 
@@ -41,54 +45,58 @@ class Specialization:
         self.grads = recorded.grads
         self.random = recorded.random
         self.effects = Effects(recorded)
-        self.captures = [(i, type_of(_array(o)), _array(o).strides, _requires(o))
-                         for i, o in enumerate(self._operands(leaves)) if not isinstance(self.sources[i], (int, Draw))]
-        self._marked = tuple(i for i, operand in enumerate(self._operands(leaves)) if _requires(operand))
+        self.shared = recorded.shared
+        here = Setting(leaves, {path: path.expected for path in environment.paths})
+        operands = [here.get(source) for source in self.sources]
+        # the types of what paths lead to are looked at by `environment.find`, those of arguments are in the key
+        self.captures = [(i, described(operands[i])) for i, s in enumerate(self.sources) if isinstance(s, GradOf)]
+        self._marked = tuple(i for i, operand in enumerate(operands) if _requires(operand))
         self.structure = flatten(recorded.result)[1]
-        self.plan = plan_results(recorded, leaves)
+        self.plan = plan_results(recorded, here)
         tensors = [out for out in (*recorded.outputs, *recorded.extra) if isinstance(out, Tensor)]
         self._barred = recorded.barred
         self._constant = frozenset(i for i, out in enumerate(tensors) if not out._requires_grad or i in self._barred)
 
     # ---- running
 
-    def run(self, leaves: list[Any], commit: bool = True) -> list[Any] | None:
+    def run(self, call: Call, commit: bool = True) -> list[Any] | None:
         """The result's leaves, or None where this trace doesn't hold for these arguments and surroundings.
 
         Effects are carried out when all has been computed, so a call that fails changes nothing; without `commit` they
         aren't.
         """
-        operands = self._fitting(leaves)
-        if operands is None:
+        here = self._setting(call)
+        if here is None:
             return None
         restore = snapshot(self.random) if self.random else None
         try:
             if self.random:
-                operands = self._operands(leaves, perform(self.random))
+                here.drawn = perform(self.random)
+            operands = [here.get(source) for source in self.sources]
             found = self._computed(operands)
             if found is not None and commit:
                 outputs, values = found
-                self.effects.commit(operands, leaves, outputs, values)
+                self.effects.commit(operands, here, outputs, values)
                 restore = None
-                return [take(kind, value, outputs, leaves) for kind, value in self.plan]
+                return [take(kind, value, outputs, here) for kind, value in self.plan]
             return found and []
         finally:
             if restore is not None:
                 restore()
 
-    def _fitting(self, leaves: list[Any]) -> list[Any] | None:
-        """The operands, or None where the trace doesn't hold for these surroundings; draws are left out."""
-        if not self.environment.holds():
+    def _setting(self, call: Call) -> Setting | None:
+        """What the sources stand for, draws aside; None where the trace doesn't hold for these surroundings."""
+        leaves, found = call.leaves, self.environment.find()
+        if found is None or any(found[path] is not leaves[position] for path, position in self.shared):
             return None
+        here = Setting(leaves, found, call.given)
         for owner, present in self.grads:
-            if (resolve(owner, leaves)._grad is not None) != present:
+            if (here.get(owner)._grad is not None) != present:
                 return None
-        operands = self._operands(leaves)
-        for index, kind, strides, requires in self.captures:
-            array = _array(operands[index])
-            if type_of(array) != kind or array.strides != strides or _requires(operands[index]) != requires:
-                return None
-        return operands if self.effects.apart(operands) else None
+        operands = [here.get(source) for source in self.sources]
+        if any(described(operands[index]) != kind for index, kind in self.captures):
+            return None
+        return here if self.effects.apart(operands) else None
 
     def _computed(self, operands: list[Any]) -> tuple[list[Tensor], list[Any]] | None:
         """The graph's outputs and what its effects write; None where a guard doesn't hold."""
@@ -106,9 +114,6 @@ class Specialization:
             self._bar(outputs, operands)
         return outputs, seen[len(guards):]
 
-    def _operands(self, leaves: list[Any], drawn: dict[Any, Any] | None = None) -> list[Any]:
-        return [leaves[s] if isinstance(s, int) else resolve(s, leaves, drawn) for s in self.sources]
-
     def _bar(self, outputs: list[Tensor], operands: list[Any]) -> None:
         """Give results the history that eager ones have although backward would raise."""
         tensors = [o for o in operands if _requires(o)]
@@ -118,9 +123,9 @@ class Specialization:
     def inputs_of(self, leaves: list[Any]) -> list[Any]:
         """The arrays (and floats) that the graph's inputs stand for in a call; generators stay where they are."""
         restore = snapshot(self.random)
-        operands = self._operands(leaves, perform(self.random))
+        here = Setting(leaves, self.environment.find() or {}, (), perform(self.random))
         restore()
-        return [_array(operand) for operand in operands]
+        return [_array(here.get(source)) for source in self.sources]
 
     def rebuild(self, outputs: list[Any]) -> Any:
         """The function's result from its leaves."""

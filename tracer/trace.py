@@ -19,24 +19,26 @@ from retape.ir.errors import RetapeError, UnsupportedOp
 from retape.ir.types import weak_type
 
 from .apply import located
+from .changes import Change, changes, undo
 from .engine import barrier
 from .environment import Environment
 from .outside import DataBind, GradBind, Write
+from .paths import Path
 from .randomness import foreign_state
 from .state import state
 from .tensor import ScalarTensor, Tensor, wrap
 from .tracer import Tracer, layout
-from .tree import flatten
+from .tree import changeable, flatten
 
 
 @dataclass(frozen=True)
 class Recorded:
     """A finished trace: the graph, what its inputs stand for, and the result of the eager call.
 
-    `inputs` gives, for each graph input, the position of an argument leaf, the captured tensor or array, a `GradOf`, or
-    a `Draw`. `outputs` are the result's leaves; the tensors among them and then those of `extra` are the graph's
-    outputs. `writes` go with the graph's effects; `grads` tells for which tensors `.grad` was there when it was looked
-    at; `random` what was done with generators.
+    `inputs` gives, for each graph input, the position of an argument leaf, a `Path`, a `GradOf`, or a `Draw`. `outputs`
+    are the result's leaves; the tensors among them and then those of `extra` are the graph's outputs. `writes` go with
+    the graph's effects; `grads` tells for which tensors `.grad` was there when it was looked at; `random` what was done
+    with generators.
     """
 
     graph: Graph
@@ -48,6 +50,8 @@ class Recorded:
     binds: tuple[GradBind | DataBind, ...]
     grads: tuple[tuple[Any, bool], ...]
     random: tuple[Any, ...]
+    changes: tuple[Change, ...]
+    shared: tuple[tuple[Path, int], ...]  # paths that lead to an argument, and its position
     barred: dict[int, RetapeError]  # outputs from which backward raises
 
 
@@ -69,32 +73,36 @@ def trace(
     foreign = foreign_state()
     try:
         args, kwargs = rebuild(given)
-        structure = flatten((args, kwargs))[1]
+        held = [(c, c.copy() if isinstance(c, (list, dict)) else dict(vars(c)))
+                for c in changeable([*args, *kwargs.values()])]
         result = function(*args, **kwargs)
-        after, shape = flatten((args, kwargs))
-        if shape != structure or any(a is not b for a, b in zip(after, given, strict=True)):
-            raise tracer.unsupported_effect("a change of a list or dict")
         if foreign_state() != foreign:
             raise located(UnsupportedOp("numbers drawn from Python's or NumPy's own generator can't be recorded",
                                         ("why", "a compiled call would see the same numbers again"),
                                         fix="draw with `rt.rand` and the like, or outside the compiled function"))
-        recorded = _recorded(tracer, name, of, result)
+        recorded = _recorded(tracer, name, of, result, leaves, held)
         if not commit:
             tracer.journal.undo()
+            undo(environment)
         return recorded
     except BaseException:
         tracer.journal.undo()
+        undo(environment)
         raise
     finally:
         state.tracer = previous
         tracer.finish()
 
 
-def _recorded(tracer: Tracer, name: str, of: str, result: Any) -> Recorded:
+def _recorded(
+    tracer: Tracer, name: str, of: str, result: Any, arguments: Sequence[tuple[str, Any]],
+    held: Sequence[tuple[Any, Any]],
+) -> Recorded:
     """The finished trace: results, then tensors that end up outside, and writes."""
     leaves = flatten(result)[0]
     tensors = [out for out in leaves if isinstance(out, Tensor)]
     extra, binds = _binds(tracer, len(tensors))
+    changed = changes(tracer, tracer.environment, held, extra, len(tensors))
     effects, writes = tracer.effects()
     for position, (tensor, _, _, _) in enumerate(tracer.journal.memory.values()):
         _, grad_fn, _ = tracer.journal.histories[id(tensor)]
@@ -106,10 +114,13 @@ def _recorded(tracer: Tracer, name: str, of: str, result: Any) -> Recorded:
                   guards=tuple(tracer.guards), effects=effects)
     for out in (*tensors, *extra):
         out._traced = None
+    shared = tuple((path, i) for i, (_, leaf) in enumerate(arguments)
+                   if (path := tracer.environment.path_of(leaf)) is not None)
     barred = {i: error for i, out in enumerate((*tensors, *extra))
               if out._requires_grad and (error := barrier(out, tracer.first)) is not None}
     return Recorded(graph, tuple(tracer.sources), result, tuple(leaves), tuple(extra), tuple(writes), tuple(binds),
-                    tuple(tracer.grads), tuple(tracer.random), barred)
+                    tuple(tracer.grads), tuple(tracer.random), tuple(changed),
+                    shared, barred)
 
 
 def _binds(tracer: Tracer, first: int) -> tuple[list[Tensor], list[GradBind | DataBind]]:

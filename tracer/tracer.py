@@ -73,9 +73,9 @@ class Tracer:
             out._version = root._version
             self.alias(root, out)
             return
-        node = self._capture(array, type_of(array))
+        node = self._capture(array)
         self._roots[id(array)] = (array, out)
-        self.bind(out, node, array)
+        self.bind(out, node, self.sources[-1])
 
     def count(self, tensor: Tensor) -> int:
         """How often the tensor's memory was written, as far as this trace can tell."""
@@ -95,7 +95,7 @@ class Tracer:
         traced = operand._traced
         if traced is not None and traced[0] is self:
             return traced[1] if traced[2] == self.count(operand) else self._again(operand)
-        node = self._capture(operand, type_of(operand._data))
+        node = self._capture(operand)
         self.bind(operand, node, self.sources[-1])
         return node
 
@@ -131,12 +131,12 @@ class Tracer:
         reachable = id(source) in self._objects or self.environment.path_of(source) is not None
         return base if reachable else None
 
-    def _capture(self, value: Any, type: TensorType) -> Node:
+    def _capture(self, value: Any) -> Node:
         """An input for a tensor or array that the function reaches by its names."""
         owner = self._owners.get(id(value))
         if owner is not None:
             _, node, source = self._objects[id(owner)]
-            return self.add_input(f"{node.name}_grad", layout(value._data), GradOf(source))
+            return self.add_input(f"{node.name}_grad", _layout_of(value), GradOf(source))
         path = self.environment.path_of(value)
         if path is None:
             kind = "a tensor" if isinstance(value, Tensor) else "an array"
@@ -145,7 +145,7 @@ class Tracer:
                 ("why", "it is neither an argument nor reached by a name of the function, so a later call would see "
                         "its old values"),
                 fix="pass it as an argument, or make it with rt's functions"))
-        return self.add_input(path.name, type, value)
+        return self.add_input(path.name, _layout_of(value), path)
 
     def draw(self, name: str, source: Draw) -> Tensor:
         """Random numbers, as an input that each call draws anew."""
@@ -309,6 +309,10 @@ class Tracer:
             if tensor._grad is not None:
                 tensor._grad._traced = None
         self.builder = GraphBuilder()
+
+
+def _layout_of(value: Any) -> TensorType:
+    return layout(value._data if isinstance(value, Tensor) else value)
 
 
 def layout(array: np.ndarray[Any, Any]) -> TensorType:

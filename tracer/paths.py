@@ -1,0 +1,161 @@
+"""Paths to what a function can see: how each value was reached, and a generated check that all are as they were."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from .tensor import Tensor
+
+__all__ = ["ABSENT", "Path", "finder"]
+
+ABSENT: Any = type("Absent", (), {"__repr__": lambda self: "<absent>"})()
+
+
+class Path:
+    """One step to a value. It is compared in the way that `check` says:
+
+    same        it is the object `expected`
+    value       a number, string or the like, equal to it
+    array       a tensor or array of the type that `expected` had
+    alias       the very object that the path `first` leads to
+    contents    a list, tuple or dict of its type and length; what it holds has paths of its own
+    entries     the same with the very entries `kept`
+    appended    a list of which only `append` is used
+    absent      there is no such attribute
+    """
+
+    __slots__ = ("access", "check", "container", "expected", "first", "kept", "key", "name", "type")
+
+    def __init__(self, name: str, access: str, container: Any, key: Any) -> None:
+        self.name = name
+        self.access = access  # "cell", "item", "attribute", "root", or "argument" (a container in an argument)
+        self.container = container
+        self.key = key
+        self.check = "same"
+        self.expected: Any = ABSENT
+        self.first: Path | None = None
+        self.kept: list[Any] = []
+        self.type: Any = None  # what `described` says of a tensor or array, the length of a container
+
+    @classmethod
+    def root(cls, name: str, value: Any) -> Path:
+        """A path of no steps: to an argument or to `self`."""
+        path = cls(name, "root", value, None)
+        path.expected = value
+        return path
+
+    @property
+    def label(self) -> str:
+        """The name as the code has it."""
+        return self.key if isinstance(self.key, str) else self.name
+
+    def home(self) -> Any:
+        """The container as it is now."""
+        return self.container.follow() if isinstance(self.container, Path) else self.container
+
+    def follow(self) -> Any:
+        """What the path leads to now; `ABSENT` where it ends before."""
+        try:
+            if self.access == "root":
+                return self.container
+            if self.access == "cell":
+                return self.container.cell_contents
+            home = self.home()
+            return getattr(home, self.key) if self.access == "attribute" else home[self.key]
+        except (ValueError, KeyError, IndexError, AttributeError, TypeError):
+            return ABSENT
+
+    def assign(self, value: Any) -> None:
+        """Have the path lead to `value`."""
+        home = self.home()
+        if self.access == "cell":
+            home.cell_contents = value
+        elif value is ABSENT:
+            home.pop(self.key, None) if self.access == "item" else delattr(home, self.key)
+        elif self.access == "attribute":
+            setattr(home, self.key, value)
+        else:
+            home[self.key] = value
+
+    def __repr__(self) -> str:
+        return f"<path to {self.name}>"
+
+
+def described(value: Any) -> Any:
+    """What of a tensor or array has to stay for a trace to hold."""
+    if isinstance(value, Tensor):
+        data = value._data
+        return (data.dtype, data.shape, None if data.flags.c_contiguous else data.strides, value._requires_grad,
+                tuple(value._hooks or ()))
+    return value.dtype, value.shape, None if value.flags.c_contiguous else value.strides
+
+
+def equal(found: Any, expected: Any) -> bool:
+    """Whether numbers, strings and the like are the same; NaN is NaN."""
+    return type(found) is type(expected) and bool(found == expected or (found != found and expected != expected))
+
+
+def matches(found: Any, kept: list[Any]) -> bool:
+    """Whether a large container has the very entries that it had."""
+    if len(found) != len(kept):
+        return False
+    if isinstance(found, dict):
+        return all(k == key and v is value for (k, v), (key, value) in zip(found.items(), kept, strict=True))
+    return all(a is b for a, b in zip(found, kept, strict=True))
+
+
+def finder(paths: Sequence[Path]) -> Callable[[], dict[Path, Any] | None]:
+    """A generated function that follows all paths: the tensors and arrays they lead to, or None where one is off."""
+    scope: dict[str, Any] = {"equal": equal, "described": described, "matches": matches}
+    lines = ["try:"]
+    number = {path: i for i, path in enumerate(paths)}
+    arrays = []
+    for path, i in number.items():
+        if path.check == "appended":
+            continue
+        home = f"c{i}"
+        if isinstance(path.container, Path) and path.container in number:
+            home = f"v{number[path.container]}"
+        else:
+            scope[home] = path.home()
+        lines += _check(path, i, home, number, scope)
+        if path.check == "array":
+            arrays.append(path)
+    result = ", ".join(f"p{number[path]}: v{number[path]}" for path in arrays)
+    scope.update({f"p{number[path]}": path for path in arrays})
+    lines += [f"    return {{{result}}}",
+              "except (ValueError, KeyError, IndexError, AttributeError, TypeError): return None"]
+    exec("def find():\n" + "\n".join(f"    {line}" for line in lines), scope)
+    found: Callable[[], dict[Path, Any] | None] = scope["find"]
+    return found
+
+
+def _check(path: Path, i: int, home: str, number: dict[Path, int], scope: dict[str, Any]) -> list[str]:
+    """The lines that follow one path and return None where it is off."""
+    value, key = f"v{i}", f"k{i}"
+    scope[key], scope[f"e{i}"] = path.key, path.expected
+    if path.check == "absent":
+        return [f"    if {key} in {home}: return None" if path.access == "item"
+                else f"    if hasattr({home}, {key}): return None"]
+    step = {"cell": f"{home}.cell_contents", "attribute": f"getattr({home}, {key})", "root": home}
+    lines = [f"    {value} = {step.get(path.access, f'{home}[{key}]')}"]
+    if path.check == "same":
+        test = f"{value} is not e{i}"
+    elif path.check == "value":
+        test = f"{value} is not e{i} and not equal({value}, e{i})"
+    elif path.check == "alias":
+        assert path.first is not None
+        test = f"{value} is not " + (f"v{number[path.first]}" if path.first in number else f"e{i}")
+    else:
+        scope[f"t{i}"] = type(path.expected)
+        test = f"{value}.__class__ is not t{i}"
+        if path.check == "array":
+            scope[f"d{i}"] = path.type
+            test += f" or described({value}) != d{i}"
+        elif path.check == "contents":
+            test += f" or len({value}) != {path.type}"
+        else:
+            scope[f"m{i}"] = path.kept
+            test += f" or not matches({value}, m{i})"
+    return [*lines, f"    if {test}: return None"]
