@@ -2,7 +2,8 @@
 
 Programs of n recorded operations are traced, differentiated and compiled; the table gives microseconds a recorded
 operation, so that a row of equal numbers says that the cost is linear. Building kernels (numba, LLVM) is timed apart
-and left out of the sum: it depends on how many different kernels there are, not on n.
+and left out of the sum: it depends on how many different kernels there are, not on n. Times are processor time of this
+process, the least of some repeats.
 """
 
 from __future__ import annotations
@@ -45,11 +46,11 @@ class Stopwatch:
     def timed(self, label: str, function: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any, **kwargs: Any) -> Any:
             self._running.append(0.0)
-            start = time.perf_counter()
+            start = time.process_time()
             try:
                 return function(*args, **kwargs)
             finally:
-                spent = time.perf_counter() - start
+                spent = time.process_time() - start
                 self.seconds[label] += spent - self._running.pop()
                 if self._running:
                     self._running[-1] += spent
@@ -108,9 +109,9 @@ def fastest(call: Callable[[], Any], repeats: int) -> float:
     best = float("inf")
     for _ in range(repeats):
         gc.collect()
-        start = time.perf_counter()
+        start = time.process_time()
         call()
-        best = min(best, time.perf_counter() - start)
+        best = min(best, time.process_time() - start)
     return best
 
 

@@ -57,27 +57,30 @@ class Plan:
 
 def is_fusable(node: Node) -> bool:
     """Whether generated code can compute the node."""
-    operands = [i for i in node.inputs if isinstance(i, Node)]
-    if not operands or node.type.dtype.category == COMPLEX or any(o.type.dtype.category == COMPLEX for o in operands):
+    kind, category = node.op.kind, node.type.dtype.category
+    if kind in ("view", "source", "library") or category == COMPLEX:
         return False
-    if node.op.kind == "embed":
-        return True
-    if node.op.kind in ("gather", "scatter"):
-        return not (node.op.kind == "scatter" and node.type.dtype.category == BOOL)
-    if node.op.kind == "reduction":
-        return bool(node.op.kernel) and operands[0].type.dtype.category != BOOL
-    return node.op.kind == "pointwise" and kernel_text(node) is not None
+    first = None
+    for operand in node.inputs:
+        if isinstance(operand, Node):
+            if operand.type.dtype.category == COMPLEX:
+                return False
+            first = first or operand
+    if first is None:
+        return False
+    if kind == "pointwise":
+        return kernel_text(node) is not None
+    if kind == "reduction":
+        return bool(node.op.kernel) and first.type.dtype.category != BOOL
+    return kind in ("embed", "gather") or (kind == "scatter" and category != BOOL)
 
 
 def kernel_text(node: Node) -> str | None:
     """The scalar expression for the node's element types, or None where there is none."""
     op = node.op
-    operands = [i for i in node.inputs if isinstance(i, Node)]
-    if op.name == "where":
+    if op.name in ("where", "cast", "clone", "eq", "ne", "logical_and", "logical_or", "logical_not"):
         return op.kernel
-    category = operands[0].type.dtype.category
-    if op.name in ("cast", "clone", "eq", "ne", "logical_and", "logical_or", "logical_not"):
-        return op.kernel
+    category = next(node.parents()).type.dtype.category
     if category == BOOL:
         return None
     if category < FLOAT and op.kernel_integer != "":
@@ -97,7 +100,7 @@ def space_of(node: Node) -> Shape:
         operand = node.inputs[0]
         assert isinstance(operand, Node)
         shape = operand.type.shape
-    return () if all(extent == 1 for extent in shape) else shape
+    return () if shape.count(1) == len(shape) else shape
 
 
 class _Stages:
@@ -113,7 +116,7 @@ class _Stages:
         self.fused: set[Node] = set()
         self.small: dict[Node, int] = {}
         self.rows: dict[Shape, int] = {}
-        self.rowwise: set[Node] = set()
+        self.rowwise: set[object] = set()
         for node in graph.nodes:
             if node.op.kind == "reduction" and is_fusable(node):
                 self.rows.setdefault(space_of(node), row_dims(space_of(node), node.attr("axis")))
@@ -129,9 +132,10 @@ class _Stages:
         return self.stage[node] + 1
 
     def visit(self, node: Node) -> None:
-        if self._hosted(node):
+        fusable = is_fusable(node)
+        if not self.rowwise.isdisjoint(node.inputs) and self._hosted(node, fusable):
             return
-        if not is_fusable(node):
+        if not fusable:
             self.stage[node] = max((self.available(p) for p in node.parents()), default=0)
             return
         self.fused.add(node)
@@ -140,7 +144,7 @@ class _Stages:
         if node.op.kind == "reduction":
             if self.rows[space] and row_dims(space, node.attr("axis")) == self.rows[space]:
                 self.rowwise.add(node)
-        elif node.type.numel == 1 and node.op.kind == "pointwise":
+        elif not space and node.op.kind == "pointwise":
             work = 1 + sum(self.small.get(p, 0) if p in self.fused else 0 for p in node.parents())
             if work <= INLINE and all(p not in self.fused or p.op.kind in REDUCING or p in self.small
                                       for p in node.parents()):
@@ -153,15 +157,18 @@ class _Stages:
     def _stage(self, node: Node, space: Shape) -> int:
         """The first stage in which a kernel over `space` can compute the node."""
         stage = 0
+        rows = self.reads_rows(node)
         for position, parent in enumerate(node.inputs):
             if isinstance(parent, Node):
-                joined = not from_memory(node, position) and self.joins(parent, space, self.reads_rows(node))
-                stage = max(stage, self.stage[parent] if joined else self.available(parent))
+                joined = self.joins(parent, space, rows) and not from_memory(node, position)
+                found = self.stage[parent] if joined else self.available(parent)
+                if found > stage:
+                    stage = found
         return stage
 
-    def _hosted(self, node: Node) -> bool:
+    def _hosted(self, node: Node, fusable: bool) -> bool:
         """Let the kernel that has reduced rows to numbers go on with these, where that makes it no later."""
-        if not (is_alias(node) or (node.op.kind == "pointwise" and is_fusable(node))):
+        if not (is_alias(node) or (node.op.kind == "pointwise" and fusable)):
             return False
         known = [p for p in node.parents() if p in self.rowwise and p.type.numel == node.type.numel]
         if not known:
@@ -214,9 +221,10 @@ def _components(graph: Graph, stages: _Stages, inlined: set[Node]) -> list[Group
     leader: dict[Node, Node] = {}
 
     def find(node: Node) -> Node:
-        while leader[node] is not node:
-            leader[node] = leader[leader[node]]
-            node = leader[node]
+        up = leader[node]
+        while up is not node:
+            leader[node] = up = leader[up]
+            node, up = up, leader[up]
         return node
 
     readers: dict[tuple[int, Shape, Node], Node] = {}
@@ -224,15 +232,15 @@ def _components(graph: Graph, stages: _Stages, inlined: set[Node]) -> list[Group
         if node not in stages.fused:
             continue
         leader[node] = node
+        space, stage, rows = stages.space[node], stages.stage[node], stages.reads_rows(node)
         for position, parent in enumerate(node.inputs):
             if not isinstance(parent, Node):
                 continue
-            same = not from_memory(node, position) \
-                and stages.joins(parent, stages.space[node], stages.reads_rows(node))
-            if same and stages.stage[parent] == stages.stage[node] and stages.space[parent] == stages.space[node]:
+            if stages.stage.get(parent) == stage and stages.space.get(parent) == space \
+                    and stages.joins(parent, space, rows) and not from_memory(node, position):
                 leader[find(node)] = find(parent)
             elif parent not in inlined and parent.type.numel > 1:
-                other = readers.setdefault((stages.stage[node], stages.space[node], parent), node)
+                other = readers.setdefault((stage, space, parent), node)
                 leader[find(node)] = find(other)
     members: dict[Node, list[Node]] = {}
     for node in graph.nodes:
@@ -244,9 +252,9 @@ def _components(graph: Graph, stages: _Stages, inlined: set[Node]) -> list[Group
 def _group(nodes: list[Node], stages: _Stages) -> Group:
     """One kernel's operations; it has rows if it reads what it has reduced, or goes on with what another has."""
     group = Group(stages.stage[nodes[0]], stages.space[nodes[0]], nodes)
-    rowwise = stages.rowwise.intersection(nodes)
-    if any(map(stages.reads_rows, rowwise)) or any(p in rowwise for node in nodes for p in node.parents()):
-        group.rows, group.rowwise = stages.rows[group.space], frozenset(rowwise)
+    rowwise = frozenset(node for node in nodes if node in stages.rowwise) if stages.rowwise else frozenset()
+    if any(map(stages.reads_rows, rowwise)) or (rowwise and any(p in rowwise for node in nodes for p in node.inputs)):
+        group.rows, group.rowwise = stages.rows[group.space], rowwise
     return group
 
 
@@ -254,8 +262,8 @@ def _cut(nodes: list[Node]) -> list[list[Node]]:
     """Parts of bounded length. Unrolled loops are cut at their period, so that equal parts share one kernel."""
     if len(nodes) <= UNCUT:
         return [nodes]
-    shapes = [hash((node.op.name, node.type, node.attrs if node.op.kind == "pointwise" else None,
-                    tuple(p.op.name for p in node.parents()))) for node in nodes]
+    shapes = [hash((node.op, node.type.dtype, node.type.shape, node.attrs if node.op.kind == "pointwise" else None,
+                    *[i.op for i in node.inputs if isinstance(i, Node)])) for node in nodes]
     windows = [hash(tuple(shapes[i : i + WINDOW])) for i in range(len(nodes))]
     parts, start = [], 0
     while start < len(nodes):
@@ -278,8 +286,8 @@ def _stored(graph: Graph, stages: _Stages, home: dict[Node, Group], inlined: set
         for position, parent in enumerate(node.inputs):
             if not isinstance(parent, Node) or parent not in stages.fused:
                 continue
-            inside = node in stages.fused and not from_memory(node, position) \
-                and (home[parent] is home[node] or parent in inlined)
+            inside = node in stages.fused and (home[parent] is home[node] or parent in inlined) \
+                and not from_memory(node, position)
             if not inside:
                 stored.add(_source(parent, stages))
     for group in dict.fromkeys(home.values()):

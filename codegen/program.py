@@ -11,7 +11,7 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from retape.ir import Graph
-from retape.ir.collection import rarely
+from retape.ir.collection import paused, rarely
 from retape.ir.errors import RetapeError
 from retape.ir.interpreter import run_nodes
 
@@ -32,8 +32,10 @@ def compile_graph(graph: Graph) -> Program:
 
     Raises `KernelFailed` where generated code is refused.
     """
+    with paused:
+        lowered = lower(graph)
     with rarely:
-        return Program(lower(graph))
+        return Program(lowered)
 
 
 @dataclass(slots=True)

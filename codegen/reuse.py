@@ -97,8 +97,12 @@ class Emitter:
 def _structure(
     group: Group, views: dict[Node, View], stored: set[Node], inlined: set[Node]
 ) -> tuple[Hashable, list[Node], list[View]]:
-    """All that a group's kernel depends on but the places in memory; the nodes that lie in memory, and where."""
+    """All that a group's kernel depends on but the places in memory; the nodes that lie in memory, and where.
+
+    Types of results follow from those of operands.
+    """
     parts: list[Hashable] = [group.space, group.rows]
+    rowwise = group.rowwise
     number: dict[Node, int] = {}
     buffers: dict[Buffer, int] = {}
     own = set(group.nodes)
@@ -106,35 +110,36 @@ def _structure(
     places: list[View] = []
 
     def operation(node: Node) -> None:
-        operands: list[Hashable] = []
+        described: list[Hashable] = [node.op]
         for operand in node.inputs:
-            if operand.__class__ is not Node:
-                operands.append(value_key(operand))
-                continue
-            known = number.get(operand)
-            if known is None:
-                if operand in inlined and operand not in own:
-                    operation(operand)  # single elements, few of them one behind the other
-                else:
-                    result(operand)
-                known = number[operand]
-            operands.append(known)
-        # the index of an embed decides where its operand goes, which is what `result` looks at
-        attrs = () if not node.attrs or node.op.kind == "embed" else value_key(node.attrs)
-        parts.extend((node.op, attrs, len(operands)))
-        parts.extend(operands)
+            if operand.__class__ is Node:
+                known = number.get(operand)
+                if known is None:
+                    if operand in inlined and operand not in own:
+                        operation(operand)  # single elements, few of them one behind the other
+                    else:
+                        parts.append((operand.type.dtype, operand.type.shape))
+                        result(operand)
+                    known = number[operand]
+                described.append(known)
+            else:
+                described.append(value_key(operand))
+        if node.attrs:
+            # the index of an embed decides where its operand goes, which is what `result` looks at
+            described.append(node.type.shape if node.op.kind == "embed" else value_key(node.attrs))
+        parts.append(tuple(described))
         result(node)
 
     def result(node: Node) -> None:
         number[node] = len(number)
-        parts.extend((node.type.dtype, node.type.shape, node in stored, node in inlined, node in group.rowwise))
         if node in views:
             view = _place(node, views, own)
-            buffer = view.buffer
-            parts.extend((view.shape, view.strides, view.offset != 0, buffer.dtype,
-                          buffers.setdefault(buffer, len(buffers))))
+            parts.append((view.shape, view.strides, view.offset != 0, buffers.setdefault(view.buffer, len(buffers)),
+                          view.buffer.dtype, node in stored, node in inlined, node in rowwise))
             nodes.append(node)
             places.append(view)
+        elif node in inlined or node in rowwise:
+            parts.append((node in inlined, node in rowwise))
 
     for node in group.nodes:
         operation(node)

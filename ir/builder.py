@@ -111,18 +111,21 @@ class GraphBuilder(Builder):
             if found is not None:
                 return found
         if type is None:
-            type = self.infer(op, inputs, attrs, values)
-        node = Node(op, inputs, attrs, type, self.name_for(op, name), self.origin if origin is None else origin)
+            type = self._infer(op, [i.type if i.__class__ is Node else i for i in inputs], attrs, values)
+        name = name or f"{self.prefix or op.name}{len(self.nodes)}"
+        if name in self._names:
+            name = self.unique(name)
+        else:
+            self._names.add(name)
+        node = Node(op, inputs, attrs, type, name, self.origin if origin is None else origin)
         self.nodes.append(node)
         if self.consing:
             self._known[key] = node
         return node
 
-    def infer(self, op: Op, inputs: tuple[Operand, ...], attrs: tuple[Any, ...], values: Hashable = None) -> TensorType:
-        """The result type; equal types are one object. Raises the op's located errors. `values` is the attributes'
-        key, where the caller has it."""
-        values = value_key(attrs) if values is None else values
-        return self._infer(op, [i.type if i.__class__ is Node else i for i in inputs], attrs, values)
+    def infer(self, op: Op, inputs: tuple[Operand, ...], attrs: tuple[Any, ...]) -> TensorType:
+        """The result type; equal types are one object. Raises the op's located errors."""
+        return self._infer(op, [i.type if i.__class__ is Node else i for i in inputs], attrs, value_key(attrs))
 
     def _infer(self, op: Op, types: list[Any], attrs: tuple[Any, ...], values: Hashable) -> TensorType:
         key = (op, values, *[id(t) if t.__class__ is TensorType else value_key(t) for t in types])
@@ -136,10 +139,6 @@ class GraphBuilder(Builder):
                 result = self._shared.setdefault(result, result)
             found = self._types[key] = result, types  # keeps alive what the key identifies
         return found[0]
-
-    def name_for(self, op: Op, wanted: str | None) -> str:
-        """A free name: `wanted`, or the op's (or the builder's) with the node's number."""
-        return self.unique(wanted or f"{self.prefix or op.name}{len(self.nodes)}")
 
     def unique(self, wanted: str) -> str:
         """`wanted`, or that name with a number behind it where it is taken; it counts as taken from now on."""
@@ -162,9 +161,12 @@ class GraphBuilder(Builder):
         key = (node.op, value_key(node.attrs), *_keys(node.inputs)[0])
         found = self._known.get(key)
         if found is None:
-            name = self.unique(node.name)
-            found = node if name == node.name else Node(
-                node.op, node.inputs, node.attrs, node.type, name, node.origin)
+            name = node.name
+            if name in self._names:
+                found = Node(node.op, node.inputs, node.attrs, node.type, self.unique(name), node.origin)
+            else:
+                self._names.add(name)
+                found = node
             self._known[key] = found
             self.nodes.append(found)
         return found

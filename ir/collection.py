@@ -1,7 +1,9 @@
 """Python's cyclic garbage collector, held back while large graphs are made.
 
 A collection walks every container that is alive. A graph of 1e5 operations has a million of them, and none is garbage:
-with CPython's defaults that walk is two fifths of the time of tracing and compiling.
+with CPython's defaults that walk is two fifths of the time of tracing and compiling. Passes over graphs make no cycles,
+so there are no collections in them (`paused`); while a user's function is traced, and while kernels are built, they are
+`rarely` done. What was made meanwhile counts as old afterwards, without having been walked.
 """
 
 from __future__ import annotations
@@ -10,32 +12,53 @@ import gc
 import threading
 from typing import Any
 
-__all__ = ["Rarely", "rarely"]
+__all__ = ["paused", "rarely"]
 
-THRESHOLDS = (200_000, 20, 100)  # new containers between collections of the young, and how often of the older ones
+RARE = (200_000, 20, 100)  # new containers between collections of the young, and how often of the older ones
+_lock = threading.Lock()
 
 
-class Rarely:
-    """While any thread is inside, collections are rare; garbage is still found. What was set before comes back."""
+class _Held:
+    """A context manager for all threads: the strongest one that any thread is in holds."""
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._inside = 0
-        self._before: tuple[int, ...] = ()
+    before: tuple[int, ...] = ()  # the thresholds outside
+    present: tuple[int, ...] = ()  # those set here
+
+    def __init__(self, first: int) -> None:
+        self.thresholds = (first, *RARE[1:])
+        self.inside = 0
 
     def __enter__(self) -> None:
-        with self._lock:
-            self._inside += 1
-            if self._inside == 1:
-                self._before = gc.get_threshold()
-                if 0 < self._before[0] < THRESHOLDS[0]:  # 0: the user wants no collections
-                    gc.set_threshold(*THRESHOLDS)
+        with _lock:
+            self.inside += 1
+            _update()
 
     def __exit__(self, *error: Any) -> None:
-        with self._lock:
-            self._inside -= 1
-            if not self._inside and gc.get_threshold() == THRESHOLDS:  # else the user has set something meanwhile
-                gc.set_threshold(*self._before)
+        with _lock:
+            self.inside -= 1
+            _update()
 
 
-rarely = Rarely()
+paused, rarely = _Held(0), _Held(RARE[0])
+
+
+def _update() -> None:
+    """Set the thresholds that are to hold now, unless the user has set others meanwhile."""
+    wanted = paused.thresholds if paused.inside else rarely.thresholds if rarely.inside else None
+    found = gc.get_threshold()
+    if not _Held.present:
+        if wanted is not None and 0 < found[0] < RARE[0]:  # 0: the user wants no collections
+            _Held.before = found
+            gc.set_threshold(*wanted)
+            _Held.present = wanted
+    elif found != _Held.present:  # the user's from now on
+        _Held.present = _Held.present if wanted is not None else ()
+    elif wanted is not None:
+        gc.set_threshold(*wanted)
+        _Held.present = wanted
+    else:
+        gc.set_threshold(*_Held.before)
+        _Held.present = ()
+        if not gc.get_freeze_count():
+            gc.freeze()  # moves everything out of the young generation,
+            gc.unfreeze()  # into the oldest one

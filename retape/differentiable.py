@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from retape.ir import CATALOGUE, Graph, Node
-from retape.ir.collection import rarely
+from retape.ir.collection import paused
 from retape.ir.errors import SavedTensorModified
 from retape.ir.once import once
 from retape.ir.passes import backward_graph, differentiate, partition
@@ -39,7 +39,7 @@ class Derivative:
     def __init__(self, graph: Graph, wrt: Sequence[int]) -> None:
         self.graph = graph
         self.wrt = tuple(wrt)
-        with rarely:
+        with paused:
             self.joint = differentiate(graph, [graph.inputs[i] for i in wrt])
             self.forward, self.backward = partition(self.joint)
         names = {node.name: i for i, node in enumerate(graph.inputs)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import weakref
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +20,7 @@ from retape.codegen import reuse
 from retape.codegen.emit import Emitted, emit
 from retape.codegen.lower import lower
 from retape.ir import CATALOGUE, Graph, GraphBuilder, Op, f32, f64, input_node
-from retape.ir.collection import THRESHOLDS, rarely
+from retape.ir.collection import RARE, paused, rarely
 from retape.ir.passes import differentiate, partition
 
 
@@ -54,30 +55,58 @@ def test_a_type_is_inferred_once_for_each_op_types_and_attributes(inferred: Coun
     assert inferred["pow"] == 2  # a literal counts with its value and its kind
 
 
-def test_collections_are_rare_inside_and_as_before_outside() -> None:
+def test_collections_are_held_back_inside_and_as_before_outside() -> None:
     before = gc.get_threshold()
     try:
         gc.set_threshold(500, 7, 8)
         with rarely:
-            assert gc.get_threshold() == THRESHOLDS
-            with rarely:
-                pass
-            assert gc.get_threshold() == THRESHOLDS
+            assert gc.get_threshold() == RARE
+            with paused, rarely:
+                assert gc.get_threshold()[0] == 0
+            assert gc.get_threshold() == RARE
         assert gc.get_threshold() == (500, 7, 8)
-        with rarely:
-            gc.set_threshold(900, 7, 8)  # what is set inside stays
-        assert gc.get_threshold() == (900, 7, 8)
-        for own in ((0, 7, 8), (THRESHOLDS[0] + 1, 7, 8)):  # no collections at all, or rarer ones
-            gc.set_threshold(*own)
+        for own in ((900, 7, 8), (0, 7, 8)):
             with rarely:
+                gc.set_threshold(*own)  # what is set inside stays
+                with paused:
+                    assert gc.get_threshold() == own
+            assert gc.get_threshold() == own
+        for own in ((0, 7, 8), (RARE[0] + 1, 7, 8)):  # no collections at all, or rarer ones
+            gc.set_threshold(*own)
+            with rarely, paused:
                 assert gc.get_threshold() == own
             assert gc.get_threshold() == own
         gc.set_threshold(500, 7, 8)
-        with pytest.raises(ZeroDivisionError), rarely:
+        with pytest.raises(ZeroDivisionError), paused:
             _ = 1 / 0
         assert gc.get_threshold() == (500, 7, 8)
     finally:
         gc.set_threshold(*before)
+
+
+def test_what_is_made_while_collections_are_held_back_is_old_afterwards() -> None:
+    kept: list[list[int]] = []
+    assert gc.get_freeze_count() == 0
+    with paused:
+        kept += [[i] for i in range(5000)]
+    assert gc.get_count()[0] < 5000 and len(gc.get_objects(generation=0)) < 1000
+    assert gc.get_freeze_count() == 0
+    ring: list[Any] = []
+    with paused:
+        ring.append(ring)
+    found = weakref.ref(kept_alive := _Node(ring))
+    kept_alive.self = kept_alive
+    del kept_alive, ring
+    gc.collect()
+    assert found() is None  # garbage is found all the same
+
+
+class _Node:
+    """Something that can be referred to weakly, and to itself."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+        self.self: Any = None
 
 
 @contextmanager

@@ -54,7 +54,7 @@ class Tracer:
     # ---- inputs
 
     def add_input(self, name: str, type: TensorType, source: Any) -> Node:
-        node = input_node(self.builder.name_for(CATALOGUE["full"], name), type)
+        node = input_node(self.builder.unique(name), type)
         self.inputs.append(node)
         self.sources.append(source)
         return node

@@ -23,6 +23,8 @@ Block = tuple[list[int], list[int]]  # source dims and target dims that hold the
 
 def hoist_reshapes(graph: Graph) -> Graph:
     """The graph with operations in the shapes that let them share loops. What nothing changes stays the same node."""
+    if not any(node.op.name == "reshape" for node in graph.nodes):
+        return graph
     graph = _sink(graph)
     shapes = _wanted(graph)
     lowered = {node: axes for node in graph.nodes if (axes := _source_axes(node, shapes)) is not None}
@@ -71,8 +73,6 @@ def hoist_reshapes(graph: Graph) -> Graph:
 
 def _sink(graph: Graph) -> Graph:
     """Pointwise operations on values that were reshaped alike, before the reshape."""
-    if not any(node.op.name == "reshape" for node in graph.nodes):
-        return graph
     builder = GraphBuilder()
     builder.reserve(*graph.inputs)
     new: dict[Node, Node] = {}
