@@ -112,6 +112,10 @@ def apply_view(node: Node, source: View) -> View | None:
         return View(buffer, target, tuple(strides[a] for a in node.attr("axes")), offset)
     if name == "expand":
         return View(buffer, target, source.aligned(target), offset)
+    if name == "unfold":
+        axis, _, step = node.attrs
+        steps = (*strides[:axis], strides[axis] * step, *strides[axis + 1 :], strides[axis])
+        return View(buffer, target, steps, offset)
     if name == "flip":
         axes = node.attr("axis")
         moved = offset + sum((shape[a] - 1) * strides[a] for a in axes if shape[a])

@@ -90,6 +90,8 @@ def magnitude(sample: Sample) -> Any:
                         *sample.attrs)
     if op.name == "matmul":
         return np.matmul(*arrays)
+    if op.name in ("lgamma", "digamma"):  # their zeros have no formula
+        return np.maximum(np.abs(op.eager(*sample.arrays)), 1.0)
     if op.name == "remainder":
         return np.abs(sample.operands[1]) if isinstance(sample.operands[1], float) else np.abs(arrays[-1])
     return None
@@ -127,7 +129,7 @@ SPECIAL = [np.nan, np.inf, -np.inf, 0.0, -0.0, 1.0, -1.0, 0.5, -2.5, 1e30, -1e-3
 
 @pytest.mark.parametrize("dtype", [rt.float32, rt.float64], ids=["f32", "f64"])
 @pytest.mark.parametrize("op", [op for op in OPS if op.kind == "pointwise" and len(op.operands) <= 2
-                                and not op.attributes], ids=ids)
+                                and not op.attributes and op.name != "bitwise_and"], ids=ids)
 def test_special_values(op: Op, dtype: Any) -> None:
     """NaN, infinities, zeros of both signs: every execution treats them as NumPy does."""
     values = np.array(SPECIAL, dtype.numpy)
@@ -137,7 +139,7 @@ def test_special_values(op: Op, dtype: Any) -> None:
     with np.errstate(all="ignore"):
         eager = np.asarray(op.eager(*operands))
     for name, (found,) in executions(sample.graph, operands).items():
-        assert_close(found, eager, op.ulp, f"{op.name} {name}")
+        assert_close(found, eager, op.ulp, f"{op.name} {name}", magnitude(sample))
         # the sign of zero is a value, too; of 0.0 and -0.0 either may be the larger
         if op.ulp == 0 and found.dtype.kind == "f" and op.name not in ("maximum", "minimum"):
             known = ~np.isnan(eager)

@@ -35,7 +35,7 @@ def ids(op: Op) -> str:
 def smooth(sample: Sample) -> bool:
     """Whether differences mean something at this sample: no operand on a kink, and something to differentiate."""
     arrays = sample.arrays
-    if not any(a.dtype.kind == "f" and a.size for a in arrays):
+    if not any(a.dtype.kind in "fc" and a.size for a in arrays):
         return False
     if sample.op.name in ("maximum", "minimum") and len(arrays) == 2:
         return bool(np.min(np.abs(arrays[0] - arrays[1])) > 1e-3)
@@ -48,14 +48,17 @@ def float_samples(op: Op) -> list[Sample]:
     return [s for s in samples(op, f64) if smooth(s) and all(a.size < 1000 for a in s.arrays)]
 
 
+SYMMETRIC = {"cholesky", "eigh"}  # of which one triangle is read
+
+
 def called(sample: Sample) -> tuple[Callable[..., Any], list[rt.Tensor]]:
     """The op as a function of its differentiable operands, and these."""
-    variable = [i for i, o in enumerate(sample.operands) if isinstance(o, np.ndarray) and o.dtype.kind == "f"]
+    variable = [i for i, o in enumerate(sample.operands) if isinstance(o, np.ndarray) and o.dtype.kind in "fc"]
 
     def function(*given: Any) -> Any:
         operands = [rt.from_numpy(o) if isinstance(o, np.ndarray) else o for o in sample.operands]
         for i, value in zip(variable, given, strict=True):
-            operands[i] = value
+            operands[i] = (value + value.mT) / 2 if sample.op.name in SYMMETRIC else value
         return apply(sample.op, tuple(operands), sample.attrs)
 
     return function, [rt.from_numpy(sample.operands[i], requires_grad=True) for i in variable]
@@ -157,10 +160,10 @@ def exact(value: Any) -> Any:
     return sympy.Rational(value)
 
 
-def form_of(op: Op, operands: list[Any]) -> Any:
+def form_of(op: Op, operands: list[Any], attrs: tuple[Any, ...] = ()) -> Any:
     """The op's form with expressions in place of its operands."""
     stand_ins = {name: sympy.Dummy(name, real=True) for name in op.operands}
-    expression = sympy.sympify(op.form, locals=stand_ins)
+    expression = sympy.sympify(op.form, locals={**stand_ins, **dict(zip(op.attribute_names, attrs, strict=False))})
     pairs = {stand_ins[name]: operand for name, operand in zip(op.operands, operands, strict=True)}
     return expression.xreplace(pairs)
 
@@ -174,8 +177,8 @@ def symbolic(graph: Graph, values: dict[Node, Any]) -> list[Any]:
         elif node.op.kind == "view" or (node.op.kind == "reduction" and node.op.name == "sum"):
             values[node] = operands[0]  # of one element
         else:
-            assert node.op.kind == "pointwise", f"{node.op.name} in an elementwise rule"
-            values[node] = form_of(node.op, operands)
+            assert node.op.form, f"{node.op.name} in an elementwise rule"
+            values[node] = form_of(node.op, operands, node.attrs)
     return [values[o] if isinstance(o, Node) else exact(o) for o in graph.outputs]
 
 
@@ -283,7 +286,7 @@ def test_value_against_fifty_digits(op: Op) -> None:
 def test_compiled_gradients_are_the_eager_ones(op: Op) -> None:
     """The partitioned pair and the whole backward graph, by all executions, against eager backward."""
     for dtype in (f64, rt.float32):
-        cases = [s for s in samples(op, dtype) if any(a.dtype.kind == "f" for a in s.arrays)
+        cases = [s for s in samples(op, dtype) if any(a.dtype.kind in "fc" for a in s.arrays)
                  and all(a.size < 1000 for a in s.arrays)]
         for number, sample in enumerate(cases[: 2 if dtype is rt.float32 else 8]):
             _compare_gradients(sample, 512.0, tiny=number == 0)
@@ -299,7 +302,7 @@ def _compare_gradients(sample: Sample, bound: float, tiny: bool) -> None:
     wanted = rt.autograd.grad(out, tensors, rt.from_numpy(cotangent), allow_unused=True)
     arrays = sample.arrays
     graph = sample.graph
-    positions = [i for i, a in enumerate(arrays) if a.dtype.kind == "f"]
+    positions = [i for i, a in enumerate(arrays) if a.dtype.kind in "fc"]
     joint = differentiate(graph, [graph.inputs[i] for i in positions])
     forward, backward = (verify(g) for g in partition(joint))
     whole = verify(backward_graph(joint))
@@ -325,7 +328,7 @@ def test_second_order_of_compiled_programs(op: Op) -> None:
     for sample in cases[:2]:
         function, tensors = called(sample)
         call = DifferentiableGraph(sample.graph)
-        constants = {i for i, a in enumerate(sample.arrays) if a.dtype.kind != "f"}
+        constants = {i for i, a in enumerate(sample.arrays) if a.dtype.kind not in "fc"}
         results = []
         for run in (function, None):
             given = [rt.from_numpy(t._data, requires_grad=True) for t in tensors]
@@ -335,7 +338,7 @@ def test_second_order_of_compiled_programs(op: Op) -> None:
                 (out,), _ = call(operands)
             else:
                 out = run(*given)
-            weights = rt.from_numpy(np.asarray(np.cos(np.arange(out.numel()))).reshape(out.shape))
+            weights = rt.from_numpy(np.cos(np.arange(out.numel())).reshape(out.shape).astype(out._data.dtype))
             first = rt.autograd.grad(out, given, weights, create_graph=True)
             total = sum((g * g).sum() * (i + 1) for i, g in enumerate(first))
             second = rt.autograd.grad(total, given, allow_unused=True) if total.requires_grad else [None] * len(given)

@@ -114,6 +114,16 @@ def full_like(input: Tensor, fill_value: Any, *, dtype: Any = None, requires_gra
     return full(input.shape, fill_value, dtype=dtype or input.dtype, requires_grad=requires_grad)
 
 
+def empty(*size: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+    """A tensor of a shape for values to come; zeros until then."""
+    return zeros(*size, dtype=dtype, requires_grad=requires_grad)
+
+
+def empty_like(input: Tensor, *, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+    """A tensor of another's shape and dtype for values to come; zeros until then."""
+    return zeros_like(input, dtype=dtype, requires_grad=requires_grad)
+
+
 def eye(n: int, m: int | None = None, *, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     """The identity matrix, n x m."""
     rows, columns = arange(n).reshape(n, 1), arange(n if m is None else m)
@@ -136,6 +146,11 @@ def linspace(start: float, end: float, steps: int, *, dtype: Any = None, require
         return full((1,), start, dtype=kind, requires_grad=requires_grad)
     count = arange(0, steps, dtype=kind)
     return _finished(count * ((end - start) / (steps - 1)) + start, requires_grad)
+
+
+def logspace(start: float, end: float, steps: int, base: float = 10.0, *, dtype: Any = None) -> Tensor:
+    """`steps` powers of `base`, their exponents evenly spaced from `start` to `end`."""
+    return apply(CATALOGUE["pow"], (base, linspace(start, end, steps, dtype=dtype)))
 
 
 # ---- random numbers
@@ -191,3 +206,23 @@ def randn_like(input: Tensor, *, dtype: Any = None) -> Tensor:
 def rand_like(input: Tensor, *, dtype: Any = None) -> Tensor:
     """Uniform numbers of another tensor's shape and dtype."""
     return rand(*input.shape, dtype=dtype or input.dtype)
+
+
+def randint_like(input: Tensor, low: int, high: int | None = None, *, dtype: Any = None) -> Tensor:
+    """Uniform integers of another tensor's shape and dtype."""
+    return randint(low, high, input.shape, dtype=dtype or input.dtype)
+
+
+def normal(mean: Any = 0.0, std: Any = 1.0, size: Any = None, *, generator: Generator | None = None) -> Tensor:
+    """Normal numbers of a mean and a standard deviation, each a number or a tensor."""
+    if size is None:
+        given = [v for v in (mean, std) if isinstance(v, Tensor)]
+        size = np.broadcast_shapes(*(v.shape for v in given))
+    out: Tensor = randn(*_shape((size,)), generator=generator) * std + mean
+    return out
+
+
+def bernoulli(input: Tensor, *, generator: Generator | None = None) -> Tensor:
+    """1 with the probability that each element is, else 0."""
+    hits = apply(CATALOGUE["lt"], (rand(*input.shape, dtype=input.dtype, generator=generator), input.detach()))
+    return apply(CATALOGUE["cast"], (hits,), (input.dtype,))

@@ -28,6 +28,14 @@ def _directional(function: Callable[..., Any], inputs: Sequence[Any], position: 
     return [(high - low) / (2 * eps) for high, low in zip(*values, strict=True)]
 
 
+def _draw(rng: np.random.Generator, like: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Random numbers of an array's shape and element type, complex ones with both parts."""
+    drawn = np.asarray(rng.standard_normal(like.shape))
+    if like.dtype.kind == "c":
+        drawn = drawn + 1j * rng.standard_normal(like.shape)
+    return drawn.astype(like.dtype)
+
+
 def gradcheck(
     func: Callable[..., Any], inputs: Tensor | Sequence[Any], *, eps: float = 1e-6, atol: float = 1e-5,
     rtol: float = 1e-3, raise_exception: bool = True, seed: int = 0, directions: int = 2,
@@ -42,7 +50,7 @@ def gradcheck(
     outputs = _outputs(func, given)
     wanted = [(i, x) for i, x in enumerate(given) if isinstance(x, Tensor) and x.requires_grad]
     for number, output in enumerate(outputs):
-        cotangent = rng.standard_normal(output.shape).astype(output._data.dtype)
+        cotangent = _draw(rng, output._data)
         found: Sequence[Any] = [None] * len(wanted)  # an output without history claims that its derivative is zero
         if output.requires_grad:
             found = grad(output, [x for _, x in wanted], wrap(np.asarray(cotangent)), retain_graph=True,
@@ -50,9 +58,11 @@ def gradcheck(
         for (position, x), gradient in zip(wanted, found, strict=True):
             exact = np.zeros(x.shape) if gradient is None else gradient._data
             for _ in range(directions):
-                direction = np.asarray(rng.standard_normal(x.shape))
-                measured = float((_directional(func, given, position, direction, eps)[number] * cotangent).sum())
-                stated = float((exact * direction).sum())
+                direction = _draw(rng, x._data)
+                moved = _directional(func, given, position, direction, eps)[number]
+                # of complex numbers the parts count alike: Re(conj(a) * b) is their scalar product
+                measured = float(np.real(np.conj(moved) * cotangent).sum())
+                stated = float(np.real(np.conj(exact) * direction).sum())
                 if not abs(measured - stated) <= atol + rtol * abs(measured):
                     if raise_exception:
                         raise AssertionError(f"gradcheck: output {number}, input {position}: the recorded derivative "
@@ -65,7 +75,7 @@ def gradgradcheck(func: Callable[..., Any], inputs: Tensor | Sequence[Any], *, s
     """`gradcheck` of the gradient of `func`: its derivatives of second order."""
     given = (inputs,) if isinstance(inputs, Tensor) else tuple(inputs)
     rng = np.random.default_rng(seed + 1)
-    cotangents = [wrap(np.asarray(rng.standard_normal(o.shape))).requires_grad_() for o in _outputs(func, given)]
+    cotangents = [wrap(_draw(rng, o._data)).requires_grad_() for o in _outputs(func, given)]
 
     def first_order(*arguments: Any) -> list[Tensor]:
         """The gradients as a function of the inputs and of the cotangents, in which they are linear."""

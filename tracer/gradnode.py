@@ -132,7 +132,8 @@ class GradNode:
     def derive(self, b: Any, ct: Any, values: Any, out: Any, index: int) -> Any:
         """The cotangent of operand `index`."""
         rule = self.op.rule(index)
-        return rule(b, ct, values, out, self.attrs, self.types, self.type, index)
+        run = rule.conjugated if self.metas[-1][0].kind == "c" else rule
+        return run(b, ct, values, out, self.attrs, self.types, self.type, index)
 
 
 def node_class(name: str) -> type[GradNode]:

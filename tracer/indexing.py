@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import operator
+from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
 
 from retape.ir import CATALOGUE
 from retape.ir.errors import DtypeError, OutOfBounds, UnsupportedOp
+from retape.ir.shapes import broadcast_shapes
 
 from .apply import apply, array_operand, located
 from .state import state
 from .tensor import Tensor, wrap
 
 FAR = 2**40  # no index
-SLICE, TAKE, RESHAPE = CATALOGUE["slice"], CATALOGUE["take"], CATALOGUE["reshape"]
+SLICE, TAKE, RESHAPE, PERMUTE, EXPAND = (CATALOGUE[n] for n in ("slice", "take", "reshape", "permute", "expand"))
 
 
 def getitem(x: Tensor, index: Any) -> Tensor:
@@ -23,7 +26,7 @@ def getitem(x: Tensor, index: Any) -> Tensor:
     canonical = basic_index(index, x.shape)
     if canonical is not None:
         return apply(SLICE, (x,), (canonical,))
-    return _advanced(x, index)
+    return _selected(advanced(x, index))
 
 
 def basic_index(index: Any, shape: tuple[int, ...]) -> tuple[Any, ...] | None:
@@ -61,7 +64,10 @@ def _too_many_ellipses() -> OutOfBounds:
 
 
 def _is_integer(entry: Any) -> bool:
-    if isinstance(entry, (bool, np.bool_)):
+    kind = type(entry)
+    if kind is int:
+        return True
+    if kind is slice or isinstance(entry, (bool, np.bool_)):
         return False
     if isinstance(entry, Tensor):
         return entry.ndim == 0 and entry._data.dtype.kind in "iu"
@@ -93,8 +99,68 @@ def mask_of(index: Any, x: Tensor) -> Tensor | None:
     return None
 
 
-def _advanced(x: Tensor, index: Any) -> Tensor:
-    """Index arrays side by side; integers are selected and slices taken first, as torch does."""
+# ---- index arrays
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What index arrays select from: a view, in which they stand for the dims `dims`.
+
+    The selected elements have the shape (extents before `at`, the arrays' common shape, the extents behind).
+    """
+
+    source: Tensor
+    arrays: list[Tensor]
+    dims: list[int]
+
+    @property
+    def at(self) -> int:
+        """Where the arrays' dims stand in the result: in their place, or in front where something lies between."""
+        first = self.dims[0]
+        return first if self.dims == list(range(first, first + len(self.dims))) else 0
+
+    @property
+    def order(self) -> tuple[int, ...]:
+        """The source's dims with those that are indexed side by side."""
+        rest = [d for d in range(self.source.ndim) if d not in self.dims]
+        return (*rest[: self.at], *self.dims, *rest[self.at :])
+
+    def flat(self) -> tuple[Tensor, Tensor]:
+        """The source with its indexed dims made one, at `at`, and the index into that."""
+        source, order = self.source, self.order
+        if order != tuple(range(source.ndim)):
+            source = apply(PERMUTE, (source,), (order,))
+        if len(self.arrays) == 1:
+            return source, self.arrays[0]
+        shape, count = source.shape, len(self.dims)
+        index = _combined(self.arrays, shape[self.at : self.at + count], self.at)
+        merged = (*shape[: self.at], prod(shape[self.at : self.at + count]), *shape[self.at + count :])
+        return apply(RESHAPE, (source,), (merged,)), index
+
+    def written(self, value: Any, accumulate: bool) -> Tensor:
+        """The source's new value once `value` is written to (or added at) the selected places."""
+        source, index = self.flat()
+        at, shape = self.at, source.shape
+        target = (*shape[:at], *index.shape, *shape[at + 1 :])
+        if isinstance(value, Tensor):
+            value = apply(CATALOGUE["cast"], (value,), (source.dtype,)) if value.dtype is not source.dtype else value
+        else:
+            value = apply(CATALOGUE["full"], (), ((), value, source.dtype))
+        value = apply(EXPAND, (value,), (target,))
+        if accumulate:
+            new = source + apply(CATALOGUE["take_add"], (value, index), (shape, at))
+        else:
+            lined = (*shape[:at], index.numel(), *shape[at + 1 :])
+            places = apply(RESHAPE, (index,), ((*(1,) * at, index.numel(), *(1,) * (len(shape) - at - 1)),))
+            new = apply(CATALOGUE["put"], (source, apply(EXPAND, (places,), (lined,)),
+                                           apply(RESHAPE, (value,), (lined,))), (at,))
+        order = self.order
+        new = apply(RESHAPE, (new,), (tuple(self.source.shape[d] for d in order),))
+        return apply(PERMUTE, (new,), (tuple(order.index(d) for d in range(len(order))),))
+
+
+def advanced(x: Tensor, index: Any) -> Selection:
+    """Index arrays and what they select from; integers are selected and slices taken first, as torch does."""
     entries: list[Any] = []
     for entry in index if isinstance(index, tuple) else (index,):
         entry = _as_index(entry)
@@ -112,15 +178,19 @@ def _advanced(x: Tensor, index: Any) -> Tensor:
         raise _too_many_ellipses()
     if Ellipsis in basic:
         at = basic.index(Ellipsis)
-        entries[at : at + 1] = [slice(None)] * (x.ndim - len(entries) + 1)
-    if any(entry is None for entry in entries):
-        raise _unsupported_mixture("None stands beside index arrays")
-    selected = getitem(x, tuple(slice(None) if isinstance(e, Tensor) and not _is_integer(e) else e for e in entries))
+        named = sum(e is not None for e in basic) - 1
+        entries[at : at + 1] = [slice(None)] * (x.ndim - named)
+    source = getitem(x, tuple(slice(None) if isinstance(e, Tensor) and not _is_integer(e) else e for e in entries))
     left = [entry for entry in entries if not _is_integer(entry)]
-    positions = [i for i, entry in enumerate(left) if isinstance(entry, Tensor)]
-    if positions != list(range(positions[0], positions[-1] + 1)):
-        raise _unsupported_mixture("a slice stands between index arrays")
-    return _take(selected, [left[i] for i in positions], positions[0])
+    dims = [i for i, entry in enumerate(left) if isinstance(entry, Tensor)]
+    arrays = [left[i] for i in dims]
+    shape = broadcast_shapes("index", [a.shape for a in arrays])
+    return Selection(source, [a if a.shape == shape else apply(EXPAND, (a,), (shape,)) for a in arrays], dims)
+
+
+def _selected(selection: Selection) -> Tensor:
+    source, index = selection.flat()
+    return apply(TAKE, (source, index), (selection.at,))
 
 
 def _basic(entries: list[Any]) -> list[Any]:
@@ -128,26 +198,16 @@ def _basic(entries: list[Any]) -> list[Any]:
     return [0 if isinstance(entry, Tensor) else entry for entry in entries]
 
 
-def _unsupported_mixture(why: str) -> UnsupportedOp:
-    return located(UnsupportedOp("this mixture of slices and index arrays isn't supported", ("why", why),
-                                 fix="index in two steps"))
-
-
-def _take(x: Tensor, indices: list[Tensor], axis: int) -> Tensor:
-    """Several index arrays over neighbouring dims are one index into those dims flattened."""
-    shape = x.shape
-    if len(indices) == 1:
-        return apply(TAKE, (x, indices[0]), (axis,))
+def _combined(indices: list[Tensor], extents: tuple[int, ...], axis: int) -> Tensor:
+    """Index arrays over neighbouring dims as one index into those dims flattened."""
     flat: Any = 0
-    for offset, index in enumerate(indices):
-        extent = shape[axis + offset]
+    for offset, (index, extent) in enumerate(zip(indices, extents, strict=True)):
         _check_range(index, extent, axis + offset)
         # an index out of range stays out of range in the flattened dims, where `take` finds it in compiled code
         wrapped = apply(CATALOGUE["where"], (index < 0, index + extent, index))
         wrapped = apply(CATALOGUE["where"], ((wrapped < 0) | (wrapped >= extent), FAR, wrapped))
         flat = wrapped if offset == 0 else flat * extent + wrapped
-    merged = (*shape[:axis], int(np.prod(shape[axis : axis + len(indices)])), *shape[axis + len(indices) :])
-    return apply(TAKE, (apply(RESHAPE, (x,), (merged,)), flat), (axis,))
+    return flat  # type: ignore[no-any-return]
 
 
 def _check_range(index: Tensor, extent: int, dim: int) -> None:

@@ -115,9 +115,33 @@ def copy_(self: Tensor, source: Any) -> Tensor:
     return write_result(self, apply(CATALOGUE["expand"], (source,), (self.shape,)))
 
 
+def uniform_(self: Tensor, a: float = 0.0, b: float = 1.0, *, generator: Any = None) -> Tensor:
+    """Uniform numbers from [a, b) in place."""
+    from .creation import rand
+
+    return copy_(self, rand(*self.shape, dtype=self.dtype, generator=generator) * (b - a) + a)
+
+
+def normal_(self: Tensor, mean: float = 0.0, std: float = 1.0, *, generator: Any = None) -> Tensor:
+    """Normal numbers in place."""
+    from .creation import randn
+
+    return copy_(self, randn(*self.shape, dtype=self.dtype, generator=generator) * std + mean)
+
+
+def bernoulli_(self: Tensor, p: float = 0.5, *, generator: Any = None) -> Tensor:
+    """1 with the probability `p`, else 0, in place."""
+    from .creation import rand
+
+    return copy_(self, rand(*self.shape, generator=generator) < p)
+
+
+METHODS = ("fill_", "zero_", "copy_", "uniform_", "normal_", "bernoulli_")
+
+
 def setitem(self: Tensor, index: Any, value: Any) -> None:
-    """`x[index] = value`. Basic indices and masks are recorded; integer arrays only outside of recording."""
-    from .indexing import basic_index, mask_of
+    """`x[index] = value`, for slices, masks and index arrays. Of several writes to one place the last counts."""
+    from .indexing import advanced, basic_index, mask_of
 
     self.check_writable()
     value = as_operand(value)
@@ -131,13 +155,14 @@ def setitem(self: Tensor, index: Any, value: Any) -> None:
         index = canonical
     else:
         mask = mask_of(index, self)
-        if recorded and mask is not None:
+        single = not isinstance(value, Tensor) or value.ndim == 0
+        if recorded and mask is not None and single:
             write_result(self, apply(CATALOGUE["where"], (mask, value, self)))
             return
         if recorded:
-            raise located(UnsupportedOp("assignment through integer indices can't be recorded",
-                                        ("why", "this version records writes to slices and masks only"),
-                                        fix="use `rt.where`, a mask of the tensor's shape, or slices"))
+            selection = advanced(self, index)
+            write_result(selection.source, selection.written(value, False))
+            return
         index = _raw_index(index)
     try:
         self._data[index] = value._data if isinstance(value, Tensor) else value

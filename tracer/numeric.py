@@ -1,36 +1,24 @@
-"""Numeric compositions: statistics, products, indexing along dims, stable exponentials and losses.
-
-Python's `max` and `min` are wanted here too, so the functions of these names bear an underscore and are registered
-under torch's.
-"""
+"""Elementwise compositions: arithmetic, rounding, choice, tests."""
 
 from __future__ import annotations
 
 import math
-from collections import namedtuple
 from typing import Any
 
+import numpy as np
+
 from retape.ir import dtype_of
-from retape.ir.ops.products import mismatch
-from retape.ir.shapes import broadcast_shapes, canonical_axes
+from retape.ir.errors import InvalidOperands
+from retape.ir.types import COMPLEX, INTEGER
 
-from .apply import as_operand, located
-from .creation import arange
+from .apply import as_operand
+from .creation import full_like
 from .tensor import Tensor
-from .vocabulary import axis_of, composed, primitive, tensor_of
-
-Extremum = namedtuple("Extremum", ["values", "indices"])
+from .vocabulary import composed, floating, primitive, refuse, tensor_of
 
 
-def _count(x: Tensor, dim: Any) -> int:
-    return math.prod(x.shape[a] for a in canonical_axes(dim, x.shape))
-
-
-def _either(dim: Any, axis: Any, keepdim: bool, keepdims: bool | None) -> tuple[Any, bool]:
-    return axis if dim is None else dim, keepdim if keepdims is None else keepdims
-
-
-# ---- element types
+def where(condition: Any, x: Any, y: Any) -> Tensor:
+    return primitive("where", condition, x, y)
 
 
 @composed
@@ -47,331 +35,302 @@ def type_as(input: Any, other: Tensor) -> Tensor:
     return to(input, other)
 
 
-# ---- elementwise
+# ---- arithmetic
+
+
+@composed(in_place=True)
+def add(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
+    """`x + alpha * y`."""
+    return primitive("add", input, other if alpha == 1 else primitive("mul", other, alpha))
+
+
+@composed(in_place=True)
+def sub(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
+    """`x - alpha * y`."""
+    return primitive("sub", input, other if alpha == 1 else primitive("mul", other, alpha))
+
+
+@composed(in_place=True)
+def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
+    """`x / y`, rounded towards zero ("trunc") or towards minus infinity ("floor") where asked for."""
+    if rounding_mode == "floor":
+        return primitive("floor_divide", input, other)
+    refuse(rounding_mode not in (None, "trunc"), f"rounding_mode {rounding_mode!r}", "it is 'trunc', 'floor' or None",
+           "leave it out", InvalidOperands)
+    if rounding_mode is None:
+        return primitive("div", input, other)
+    x, y = tensor_of(input), as_operand(other)
+    exact = primitive("sub", x, fmod(x, y))
+    if exact.dtype.category <= INTEGER:
+        return primitive("floor_divide", exact, y)
+    return trunc(primitive("div", x, y))
+
+
+@composed(in_place=True)
+def fmod(input: Any, other: Any) -> Tensor:
+    """Remainder with the sign of `x`."""
+    x, y = tensor_of(input), primitive("abs", tensor_of(other))
+    return where(x < 0, -primitive("remainder", -x, y), primitive("remainder", x, y))
 
 
 @composed
+def float_power(input: Any, exponent: Any) -> Tensor:
+    """`x ** y` in double precision."""
+    return primitive("pow", to(input, "float64"), exponent if isinstance(exponent, (int, float)) else
+                     to(exponent, "float64"))
+
+
+@composed(in_place=True)
 def square(input: Any) -> Tensor:
     """`x * x`."""
     x = tensor_of(input)
     return primitive("mul", x, x)
 
 
-@composed
+@composed(in_place=True)
 def reciprocal(input: Any) -> Tensor:
     """`1 / x`."""
     return primitive("div", 1.0, tensor_of(input))
 
 
-@composed
+@composed(in_place=True)
 def rsqrt(input: Any) -> Tensor:
     """`1 / sqrt(x)`."""
     return primitive("div", 1.0, primitive("sqrt", tensor_of(input)))
 
 
-@composed
-def clamp(input: Any, min: Any = None, max: Any = None) -> Tensor:
-    """`x` held between bounds; the derivative is 1 at and between them, 0 outside."""
+@composed(in_place=True)
+def lerp(input: Any, end: Any, weight: Any) -> Tensor:
+    """From `input` (weight 0) to `end` (weight 1) in a straight line."""
     x = tensor_of(input)
-    for bound, beyond in ((min, "lt"), (max, "gt")):
-        if bound is not None:
-            x = primitive("where", primitive(beyond, x, bound), bound, x)
-    return x
-
-
-@composed
-def masked_fill(input: Any, mask: Any, value: Any) -> Tensor:
-    """`x` with `value` where the mask holds."""
-    return primitive("where", mask, value, tensor_of(input))
-
-
-@composed
-def softplus(input: Any) -> Tensor:
-    """log(1 + exp(x)), without overflow."""
-    x = tensor_of(input)
-    return primitive("relu", x) + primitive("log1p", primitive("exp", -abs(x)))
-
-
-@composed(method=False)
-def silu(input: Any) -> Tensor:
-    """x * sigmoid(x)."""
-    x = tensor_of(input)
-    return x * primitive("sigmoid", x)
-
-
-@composed(method=False)
-def gelu(input: Any) -> Tensor:
-    """x times the normal distribution function."""
-    x = tensor_of(input)
-    return x * 0.5 * (1.0 + primitive("erf", x * math.sqrt(0.5)))
-
-
-@composed
-def logaddexp(input: Any, other: Any) -> Tensor:
-    """log(exp(x) + exp(y)), without overflow."""
-    x, y = as_operand(input), as_operand(other)
-    return primitive("maximum", x, y) + primitive("log1p", primitive("exp", -primitive("abs", primitive("sub", x, y))))
-
-
-# ---- reductions
-
-
-@composed
-def var(
-    input: Any, dim: Any = None, *, correction: float = 1, keepdim: bool = False, axis: Any = None,
-    keepdims: bool | None = None, unbiased: bool | None = None,
-) -> Tensor:
-    """Variance over dims, divided by the count less `correction`."""
-    x = tensor_of(input)
-    dim, keepdim = _either(dim, axis, keepdim, keepdims)
-    deviation = x - primitive("mean", x, axis=canonical_axes(dim, x.shape), keepdims=True)
-    total = primitive("sum", deviation * deviation, axis=canonical_axes(dim, x.shape), keepdims=keepdim)
-    correction = correction if unbiased is None else int(unbiased)
-    left = max(_count(x, dim) - correction, 0)
-    return total / left if left else total * math.nan
-
-
-@composed
-def std(input: Any, dim: Any = None, **options: Any) -> Tensor:
-    """Square root of `var`."""
-    return primitive("sqrt", var(input, dim, **options))
-
-
-@composed
-def norm(input: Any, p: Any = 2, dim: Any = None, keepdim: bool = False, *, axis: Any = None) -> Tensor:
-    """The p-norm over dims (the Euclidean by default); its derivative at 0 is 0."""
-    x = tensor_of(input)
-    axes = canonical_axes(axis if dim is None else dim, x.shape)
-    if p in (math.inf, -math.inf):
-        return primitive("amax" if p > 0 else "amin", abs(x), axis=axes, keepdims=keepdim)
-    if p == 1:
-        return primitive("sum", abs(x), axis=axes, keepdims=keepdim)
-    powers = x * x if p in (2, "fro", None) else abs(x) ** p
-    total = primitive("sum", powers, axis=axes, keepdims=keepdim)
-    # the inner `where` keeps the root's infinite slope at 0 out of the derivative
-    zero = total == 0
-    safe = primitive("where", zero, 1.0, total)
-    root = primitive("sqrt", safe) if p in (2, "fro", None) else safe ** (1.0 / p)
-    return primitive("where", zero, 0.0, root)
-
-
-def _extremum(name: str, input: Any, dim: Any, keepdim: bool) -> Any:
-    x = tensor_of(input)
-    if dim is None:
-        return primitive(f"a{name}", x, axis=canonical_axes(None, x.shape), keepdims=keepdim)
-    if isinstance(dim, Tensor):
-        return primitive(f"{name}imum", x, dim)
-    at = axis_of(dim, x)
-    indices = primitive(f"arg{name}", x, axis=(at,) if x.ndim else (), keepdims=True)
-    values = primitive("gather", x, indices, axis=at) if x.ndim else x
-    if keepdim or not x.ndim:
-        return Extremum(values, indices)
-    shape = (*x.shape[:at], *x.shape[at + 1 :])
-    return Extremum(primitive("reshape", values, shape=shape), primitive("reshape", indices, shape=shape))
-
-
-@composed(name="max")
-def max_(input: Any, dim: Any = None, keepdim: bool = False, *, axis: Any = None) -> Any:
-    """The largest element; with a dim the pair (values, indices); with a tensor the elementwise maximum."""
-    return _extremum("max", input, axis if dim is None else dim, keepdim)
-
-
-@composed(name="min")
-def min_(input: Any, dim: Any = None, keepdim: bool = False, *, axis: Any = None) -> Any:
-    """The smallest element; with a dim the pair (values, indices); with a tensor the elementwise minimum."""
-    return _extremum("min", input, axis if dim is None else dim, keepdim)
-
-
-@composed
-def cumsum(input: Any, dim: int = 0, *, axis: int | None = None) -> Tensor:
-    """Running sum along a dim."""
-    x = tensor_of(input)
-    return primitive("cumsum", x, axis=axis_of(dim if axis is None else axis, x))
-
-
-# ---- products
-
-
-@composed
-def matmul(input: Any, other: Any) -> Tensor:
-    """Matrix product: vectors are rows or columns as needed, dims before the last two broadcast."""
-    x, y = tensor_of(input), tensor_of(other)
-    left, right = x.ndim == 1, y.ndim == 1
-    if (left or right) and (not x.ndim or not y.ndim or x.shape[-1] != y.shape[0 if right else -2]):
-        raise located(mismatch(x.shape, y.shape))
-    if left:
-        x = primitive("reshape", x, shape=(1, *x.shape))
-    if right:
-        y = primitive("reshape", y, shape=(*y.shape, 1))
-    out = primitive("matmul", x, y)
-    if left or right:
-        shape = out.shape[: out.ndim - 2]
-        kept = () if left and right else (out.shape[-1],) if left else (out.shape[-2],)
-        out = primitive("reshape", out, shape=(*shape, *kept))
+    out: Tensor = x + weight * (end - x)
     return out
 
 
-for _alias in ("mm", "bmm", "mv", "dot"):
-    composed(name=_alias)(matmul)
+@composed(in_place=True)
+def addcmul(input: Any, tensor1: Any, tensor2: Any, *, value: Any = 1) -> Tensor:
+    """`input + value * tensor1 * tensor2`."""
+    out: Tensor = tensor_of(input) + primitive("mul", tensor1, tensor2) * value
+    return out
 
 
-@composed
-def outer(input: Any, vec2: Any) -> Tensor:
-    """All products of two vectors' elements."""
-    x, y = tensor_of(input), tensor_of(vec2)
-    return primitive("reshape", x, shape=(x.numel(), 1)) * y
+@composed(in_place=True)
+def addcdiv(input: Any, tensor1: Any, tensor2: Any, *, value: Any = 1) -> Tensor:
+    """`input + value * tensor1 / tensor2`."""
+    out: Tensor = tensor_of(input) + primitive("div", tensor1, tensor2) * value
+    return out
 
 
-@composed(method=False)
-def linear(input: Any, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """`x @ weight.T + bias`."""
-    out = matmul(input, weight.T)
-    return out if bias is None else out + bias
+@composed(in_place=True)
+def deg2rad(input: Any) -> Tensor:
+    """Degrees in radians."""
+    return tensor_of(input) * (math.pi / 180.0)
 
 
-# ---- along dims
+@composed(in_place=True)
+def rad2deg(input: Any) -> Tensor:
+    """Radians in degrees."""
+    return tensor_of(input) * (180.0 / math.pi)
 
 
-@composed
-def gather(input: Any, dim: int, index: Any) -> Tensor:
-    """Along `dim`, the element that `index` names at each place."""
+# ---- rounding
+
+
+@composed(in_place=True)
+def floor(input: Any) -> Tensor:
+    """Largest integer not above; integers stay what they are."""
     x = tensor_of(input)
-    return primitive("gather", x, tensor_of(index), axis=axis_of(dim, x))
+    return x.clone() if x.dtype.category <= INTEGER else primitive("floor", x)
+
+
+@composed(in_place=True)
+def ceil(input: Any) -> Tensor:
+    """Smallest integer not below."""
+    x = tensor_of(input)
+    return x.clone() if x.dtype.category <= INTEGER else -primitive("floor", -x)
+
+
+@composed(name="round", in_place=True)
+def round_(input: Any, decimals: int = 0) -> Tensor:
+    """Nearest integer (or decimal fraction), halves to even."""
+    x = tensor_of(input)
+    if x.dtype.category <= INTEGER:
+        return x.clone()
+    if decimals == 0:
+        return primitive("round", x)
+    scale = 10.0 ** abs(decimals)
+    return primitive("round", x * scale) / scale if decimals > 0 else primitive("round", x / scale) * scale
+
+
+@composed(in_place=True)
+def trunc(input: Any) -> Tensor:
+    """The integer part."""
+    x = tensor_of(input)
+    return x.clone() if x.dtype.category <= INTEGER else where(x < 0, ceil(x), primitive("floor", x))
+
+
+@composed(in_place=True)
+def frac(input: Any) -> Tensor:
+    """What `trunc` leaves."""
+    x = tensor_of(input)
+    return x - trunc(x)
+
+
+# ---- choice
+
+
+@composed(in_place=True)
+def clamp(input: Any, min: Any = None, max: Any = None) -> Tensor:
+    """`x` held between bounds; the derivative is 1 at and between them, 0 outside."""
+    x = tensor_of(input)
+    refuse(min is None and max is None, "`clamp` without bounds", "it holds values between `min` and `max`",
+           "give at least one of them", InvalidOperands)
+    for bound, beyond in ((min, "lt"), (max, "gt")):
+        if bound is not None:
+            x = where(primitive(beyond, x, bound), bound, x)
+    return x
+
+
+@composed(in_place=True)
+def clamp_min(input: Any, min: Any) -> Tensor:
+    """`x` where it isn't below `min`."""
+    return clamp(input, min)
+
+
+@composed(in_place=True)
+def clamp_max(input: Any, max: Any) -> Tensor:
+    """`x` where it isn't above `max`."""
+    return clamp(input, None, max)
+
+
+@composed(in_place=True)
+def masked_fill(input: Any, mask: Any, value: Any) -> Tensor:
+    """`x` with `value` where the mask holds."""
+    x = tensor_of(input)
+    if isinstance(value, Tensor) and value.dtype is not x.dtype:
+        value = to(value, x.dtype)
+    out = where(mask, value, x)
+    return to(out, x.dtype)
 
 
 @composed
-def take_along_dim(input: Any, indices: Any, dim: int) -> Tensor:
-    """`gather` with the arguments in NumPy's order; the other dims broadcast."""
-    x, index = tensor_of(input), tensor_of(indices)
-    at = axis_of(dim, x)
-    if x.ndim != index.ndim:
-        return gather(x, at, index)  # which refuses
-    wide = broadcast_shapes("take_along_dim", [(*x.shape[:at], 1, *x.shape[at + 1 :]),
-                                               (*index.shape[:at], 1, *index.shape[at + 1 :])])
-    x = primitive("expand", x, shape=(*wide[:at], x.shape[at], *wide[at + 1 :]))
-    return gather(x, at, primitive("expand", index, shape=(*wide[:at], index.shape[at], *wide[at + 1 :])))
+def fmax(input: Any, other: Any) -> Tensor:
+    """The larger; a number wins over NaN."""
+    x, y = tensor_of(input), tensor_of(other)
+    return where(isnan(x), y, where(isnan(y), x, primitive("maximum", x, y)))
 
 
 @composed
-def index_select(input: Any, dim: int, index: Any) -> Tensor:
-    """The slices along `dim` that `index` names."""
+def fmin(input: Any, other: Any) -> Tensor:
+    """The smaller; a number wins over NaN."""
+    x, y = tensor_of(input), tensor_of(other)
+    return where(isnan(x), y, where(isnan(y), x, primitive("minimum", x, y)))
+
+
+@composed(in_place=True)
+def nan_to_num(input: Any, nan: float = 0.0, posinf: float | None = None, neginf: float | None = None) -> Tensor:
+    """Numbers in place of NaN and infinities: 0 and the largest finite ones, if not told otherwise."""
     x = tensor_of(input)
-    return primitive("take", x, tensor_of(index), axis=axis_of(dim, x))
+    if x.dtype.category <= INTEGER:
+        return x.clone()
+    limit = float(np.finfo(x._data.dtype).max)
+    x = where(isnan(x), nan, x)
+    x = where(primitive("eq", x, math.inf), limit if posinf is None else posinf, x)
+    return where(primitive("eq", x, -math.inf), -limit if neginf is None else neginf, x)
+
+
+@composed(in_place=True)
+def heaviside(input: Any, values: Any) -> Tensor:
+    """0 below 0, 1 above, `values` at 0."""
+    x = tensor_of(input)
+    return where(primitive("eq", x, 0), values, to(x > 0, x.dtype)).detach()
+
+
+@composed(in_place=True)
+def copysign(input: Any, other: Any) -> Tensor:
+    """The magnitude of `x` with the sign of `y`."""
+    x = primitive("abs", floating(input))
+    return where(signbit(other), -x, x)
+
+
+@composed(name="abs", in_place=True)
+def absolute(input: Any) -> Tensor:
+    """Absolute value; the derivative at 0 is 0."""
+    x = tensor_of(input)
+    if x.dtype.category != COMPLEX:
+        return primitive("abs", x)
+    a, b = primitive("real", x), primitive("imag", x)
+    zero = primitive("logical_and", primitive("eq", a, 0), primitive("eq", b, 0))
+    return where(zero, 0.0, primitive("hypot", where(zero, 1.0, a), b))
+
+
+# ---- tests
 
 
 @composed
-def scatter_add(input: Any, dim: int, index: Any, src: Any) -> Tensor:
-    """`input` with the elements of `src` added where `index` says along `dim`."""
+def isnan(input: Any) -> Tensor:
+    """Where `x` is not a number."""
     x = tensor_of(input)
-    return x + primitive("scatter_add", tensor_of(src), tensor_of(index), shape=x.shape, axis=axis_of(dim, x))
-
-
-# ---- stable exponentials
+    return primitive("ne", x, x)
 
 
 @composed
-def logsumexp(input: Any, dim: Any = None, keepdim: bool = False, *, axis: Any = None) -> Tensor:
-    """log(sum(exp(x))), shifted by the maximum; exact for infinities."""
+def isinf(input: Any) -> Tensor:
+    """Where `x` is infinite."""
     x = tensor_of(input)
-    axes = canonical_axes(axis if dim is None else dim, x.shape)
-    top = primitive("amax", x.detach(), axis=axes, keepdims=True)
-    top = primitive("where", abs(top) == math.inf, 0.0, top)
-    total = primitive("sum", primitive("exp", x - top), axis=axes, keepdims=True)
-    out = primitive("log", total) + top
-    kept = tuple(e for i, e in enumerate(x.shape) if i not in axes)
-    return out if keepdim else primitive("reshape", out, shape=kept)
+    if x.dtype.category <= INTEGER:
+        return full_like(x, False, dtype="bool")
+    return primitive("eq", absolute(x), math.inf)
 
 
 @composed
-def softmax(input: Any, dim: int = -1, *, axis: int | None = None) -> Tensor:
-    """exp(x) / sum(exp(x)) along a dim, shifted by the maximum."""
+def isfinite(input: Any) -> Tensor:
+    """Where `x` is neither infinite nor NaN."""
     x = tensor_of(input)
-    at = axis_of(dim if axis is None else axis, x)
-    weights = primitive("exp", x - primitive("amax", x.detach(), axis=(at,), keepdims=True))
-    return weights / primitive("sum", weights, axis=(at,), keepdims=True)
+    if x.dtype.category <= INTEGER:
+        return full_like(x, True, dtype="bool")
+    return absolute(x) < math.inf
 
 
 @composed
-def log_softmax(input: Any, dim: int = -1, *, axis: int | None = None) -> Tensor:
-    """The logarithm of `softmax`, computed without it."""
+def signbit(input: Any) -> Tensor:
+    """Where `x` is negative; of zeros, -0.0 is."""
     x = tensor_of(input)
-    at = axis_of(dim if axis is None else axis, x)
-    shifted = x - primitive("amax", x.detach(), axis=(at,), keepdims=True)
-    return shifted - primitive("log", primitive("sum", primitive("exp", shifted), axis=(at,), keepdims=True))
-
-
-# ---- losses
-
-
-def _reduced(loss: Tensor, reduction: str) -> Tensor:
-    if reduction == "none":
-        return loss
-    if reduction not in ("mean", "sum"):
-        raise ValueError(f"reduction is 'mean', 'sum' or 'none', not {reduction!r}")
-    return primitive(reduction, loss, axis=canonical_axes(None, loss.shape), keepdims=False)
-
-
-@composed(method=False)
-def nll_loss(input: Any, target: Any, *, reduction: str = "mean") -> Tensor:
-    """The negated log-probability of each target class; `input` (N, C) or (C,), `target` of class indices."""
-    x, classes = tensor_of(input), tensor_of(target)
-    dim = x.ndim - 1
-    picked = primitive("gather", x, primitive("reshape", classes, shape=(*classes.shape, 1)), axis=dim)
-    return _reduced(-primitive("reshape", picked, shape=classes.shape), reduction)
-
-
-@composed(method=False)
-def cross_entropy(input: Any, target: Any, *, reduction: str = "mean") -> Tensor:
-    """`nll_loss` of `log_softmax`: unnormalised scores (N, C) or (C,) against class indices or probabilities."""
-    x, goal = tensor_of(input), tensor_of(target)
-    scores = log_softmax(x, -1)
-    if goal.dtype.is_floating_point:
-        axes = (x.ndim - 1,)
-        return _reduced(-primitive("sum", scores * goal, axis=axes, keepdims=False), reduction)
-    return nll_loss(scores, goal, reduction=reduction)
-
-
-@composed(method=False)
-def mse_loss(input: Any, target: Any, *, reduction: str = "mean") -> Tensor:
-    """Squared differences."""
-    difference = tensor_of(input) - target
-    return _reduced(difference * difference, reduction)
-
-
-@composed(method=False)
-def layer_norm(
-    input: Any, normalized_shape: Any, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5
-) -> Tensor:
-    """Zero mean and unit variance over the last dims, then `weight` and `bias`."""
-    x = tensor_of(input)
-    axes = tuple(range(x.ndim - len(tuple(normalized_shape)), x.ndim))
-    deviation = x - primitive("mean", x, axis=axes, keepdims=True)
-    variance = primitive("mean", deviation * deviation, axis=axes, keepdims=True)
-    out = deviation / primitive("sqrt", variance + eps)
-    out = out if weight is None else out * weight
-    return out if bias is None else out + bias
-
-
-@composed(method=False)
-def one_hot(target: Any, num_classes: int) -> Tensor:
-    """1 at each class index, 0 elsewhere, as int64."""
-    classes = tensor_of(target)
-    return to(primitive("reshape", classes, shape=(*classes.shape, 1)) == arange(num_classes), "int64")
+    if x.dtype.category <= INTEGER:
+        return x < 0
+    return primitive("logical_or", x < 0, primitive("div", 1.0, x) < 0)
 
 
 @composed
-def tril(input: Any, diagonal: int = 0) -> Tensor:
-    """The lower triangle of matrices, zeros above."""
-    x = tensor_of(input)
-    rows, columns = arange(x.shape[-2]).reshape(-1, 1), arange(x.shape[-1])
-    return primitive("where", columns <= rows + diagonal, x, 0)
+def isclose(input: Any, other: Any, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> Tensor:
+    """Where `|x - y| <= atol + rtol * |y|`, or both are the same infinity."""
+    x, y = tensor_of(input), tensor_of(other)
+    near = primitive("logical_and", absolute(x - y) <= atol + rtol * absolute(y), isfinite(y))
+    close = primitive("logical_or", primitive("eq", x, y), near)
+    return primitive("logical_or", close, primitive("logical_and", isnan(x), isnan(y))) if equal_nan else close
 
 
 @composed
-def triu(input: Any, diagonal: int = 0) -> Tensor:
-    """The upper triangle of matrices, zeros below."""
+def allclose(input: Any, other: Any, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> bool:
+    """Whether `isclose` holds everywhere."""
+    return bool(isclose(input, other, rtol, atol, equal_nan).all())
+
+
+@composed
+def equal(input: Any, other: Any) -> bool:
+    """Whether two tensors have one shape and equal elements."""
+    x, y = tensor_of(input), tensor_of(other)
+    return x.shape == y.shape and bool(primitive("eq", x, y).all())
+
+
+@composed(in_place=True)
+def logical_not(input: Any) -> Tensor:
+    """Where `x` is false (zero)."""
     x = tensor_of(input)
-    rows, columns = arange(x.shape[-2]).reshape(-1, 1), arange(x.shape[-1])
-    return primitive("where", columns >= rows + diagonal, x, 0)
+    return primitive("eq", x, False if x._data.dtype.kind == "b" else 0)
 
 
+@composed(in_place=True)
+def logical_xor(input: Any, other: Any) -> Tensor:
+    """Where one of both is true (non-zero)."""
+    return primitive("ne", logical_not(input), logical_not(other))

@@ -14,6 +14,7 @@ _NAMES = {
     "absolute": "abs", "fabs": "abs", "equal": "eq", "not_equal": "ne", "less": "lt", "less_equal": "le",
     "greater": "gt", "greater_equal": "ge", "rint": "round", "concatenate": "cat", "expand_dims": "unsqueeze",
     "swapaxes": "transpose", "clip": "clamp", "around": "round", "max": "amax", "min": "amin",
+    "dot": "matmul",
 }
 
 # what NumPy and torch call by one name and mean differently

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from retape.ir.errors import ShapeError
-from retape.ir.shapes import canonical_axes, canonical_shape
+from retape.ir.errors import InvalidOperands, OutOfBounds, ShapeError
+from retape.ir.shapes import canonical_shape
 
 from .apply import located
 from .indexing import getitem
 from .tensor import Tensor
-from .vocabulary import axis_of, composed, dims_of, primitive, tensor_of
+from .vocabulary import axes_of, axis_of, composed, dims_of, primitive, refuse, tensor_of
 
 
 @composed
@@ -33,7 +34,8 @@ def view(input: Tensor, *shape: Any) -> Tensor:
     """`reshape` that never copies. Raises `RuntimeError` where the layout doesn't allow a view."""
     out = reshape(input, *shape)
     if out._base is None and input.numel() and not np.shares_memory(out._data, input._data):
-        raise RuntimeError("view size is not compatible with input tensor's size and stride; use reshape() instead")
+        raise located(ShapeError("view size is not compatible with input tensor's size and stride",
+                                 ("why", "its elements don't lie in memory in that order"), fix="use `reshape`"))
     return out
 
 
@@ -95,6 +97,12 @@ def mT(input: Tensor) -> Tensor:  # noqa: N802
     return transpose(input, -2, -1)
 
 
+def H(input: Tensor) -> Tensor:  # noqa: N802
+    """The last two dims exchanged, of complex matrices the conjugates."""
+    turned = mT(input)
+    return primitive("conj", turned) if input._data.dtype.kind == "c" else turned
+
+
 @composed
 def expand(input: Any, *sizes: Any) -> Tensor:
     """Extents of 1 repeated without copying; -1 keeps an extent."""
@@ -103,6 +111,12 @@ def expand(input: Any, *sizes: Any) -> Tensor:
     lead = len(target) - x.ndim
     filled = tuple(x.shape[i - lead] if e == -1 and i >= lead else e for i, e in enumerate(target))
     return primitive("expand", x, shape=filled)
+
+
+@composed
+def expand_as(input: Any, other: Tensor) -> Tensor:
+    """`expand` to another tensor's shape."""
+    return expand(input, *other.shape)
 
 
 @composed
@@ -115,7 +129,7 @@ def broadcast_to(input: Any, size: Sequence[int]) -> Tensor:
 def squeeze(input: Any, dim: int | Sequence[int] | None = None) -> Tensor:
     """Without the dims of extent 1 (all of them, or those named)."""
     x = tensor_of(input)
-    named = canonical_axes(dim, x.shape)
+    named = axes_of(dim, x)
     return reshape(x, tuple(e for i, e in enumerate(x.shape) if not (e == 1 and i in named)))
 
 
@@ -128,17 +142,64 @@ def unsqueeze(input: Any, dim: int) -> Tensor:
 
 
 @composed
-def flip(input: Any, dims: int | Sequence[int]) -> Tensor:
-    """Reversed order along dims."""
+def flip(input: Any, *dims: Any) -> Tensor:
+    """Reversed order along dims; a copy, as in torch."""
     x = tensor_of(input)
-    return primitive("flip", x, axis=canonical_axes(dims, x.shape))
+    return primitive("clone", primitive("flip", x, axis=axes_of(dims_of(dims), x)))
+
+
+@composed
+def movedim(input: Any, source: int | Sequence[int], destination: int | Sequence[int]) -> Tensor:
+    """Dims moved to other places, the others in order."""
+    x = tensor_of(input)
+    start, goal = ([axis_of(d, x) for d in ([dims] if isinstance(dims, int) else dims)]
+                   for dims in (source, destination))
+    order = [d for d in range(x.ndim) if d not in start]
+    for place, dim in sorted(zip(goal, start, strict=True)):
+        order.insert(place, dim)
+    return primitive("permute", x, axes=tuple(order))
+
+
+@composed
+def unflatten(input: Any, dim: int, sizes: Sequence[int]) -> Tensor:
+    """One dim divided into several; one of their extents may be -1."""
+    x = tensor_of(input)
+    at = axis_of(dim, x)
+    return reshape(x, (*x.shape[:at], *canonical_shape(tuple(sizes), x.shape[at]), *x.shape[at + 1 :]))
+
+
+@composed
+def unfold(input: Any, dimension: int, size: int, step: int) -> Tensor:
+    """All windows of a size along a dim, one every `step` elements; a view. Their elements are a new last dim."""
+    x = tensor_of(input)
+    return primitive("unfold", x, axis=axis_of(dimension, x), size=size, step=step)
+
+
+@composed
+def diagonal(input: Any, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tensor:
+    """The diagonal of two dims as a new last dim; a view of row-major tensors."""
+    x = tensor_of(input)
+    first, second = axis_of(dim1, x), axis_of(dim2, x)
+    rest = [d for d in range(x.ndim) if d not in (first, second)]
+    x = primitive("permute", x, axes=(*rest, first, second))
+    *lead, n, m = x.shape
+    start = offset if offset >= 0 else -offset * m
+    count = max(min(n, m - offset) if offset >= 0 else min(n + offset, m), 0)
+    every = tuple(slice(0, extent, 1) for extent in lead)
+    line = slice(start, start + (count - 1) * (m + 1) + 1, m + 1) if count else slice(0, 0, 1)
+    return primitive("slice", reshape(x, (*lead, n * m)), index=(*every, line))
 
 
 @composed
 def narrow(input: Tensor, dim: int, start: int, length: int) -> Tensor:
     """`length` neighbours along `dim`."""
-    every = (slice(None),) * axis_of(dim, input)
-    return getitem(input, (*every, slice(start, start + length)))
+    at = axis_of(dim, input)
+    extent = input.shape[at] if input.ndim else 0
+    start = start + extent if start < 0 else start
+    refuse(not 0 <= start <= start + length <= extent, f"`narrow` to {start}..{start + length} of shape {input.shape}",
+           f"dim {at} has the extent {extent}", "choose a part that lies inside", OutOfBounds)
+    every = tuple(slice(0, e, 1) for e in input.shape[:at])
+    return primitive("slice", input, index=(*every, slice(start, start + length, 1)))
 
 
 @composed
@@ -148,6 +209,25 @@ def split(input: Tensor, size: int | Sequence[int], dim: int = 0) -> tuple[Tenso
     sizes = [min(size, extent - i) for i in range(0, extent, size)] if isinstance(size, int) else list(size)
     starts = [sum(sizes[:i]) for i in range(len(sizes))]
     return tuple(narrow(input, dim, start, length) for start, length in zip(starts, sizes, strict=True))
+
+
+@composed
+def tensor_split(input: Any, indices_or_sections: int | Sequence[int], dim: int = 0) -> tuple[Tensor, ...]:
+    """Parts of nearly equal size, or cut at the places given."""
+    x = tensor_of(input)
+    extent = x.shape[axis_of(dim, x)]
+    if isinstance(indices_or_sections, int):
+        size, more = divmod(extent, indices_or_sections)
+        return split(x, [size + (i < more) for i in range(indices_or_sections)], dim)
+    cuts = [0, *(slice(c).indices(extent)[1] for c in indices_or_sections), extent]
+    return split(x, [max(b - a, 0) for a, b in itertools.pairwise(cuts)], dim)
+
+
+@composed
+def select(input: Any, dim: int, index: int) -> Tensor:
+    """One slice along a dim, without the dim."""
+    x = tensor_of(input)
+    return getitem(x, (*(slice(None),) * axis_of(dim, x), index))
 
 
 @composed
@@ -165,8 +245,11 @@ def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
 
 @composed(method=False)
 def cat(tensors: Sequence[Any], dim: int = 0, *, axis: int | None = None) -> Tensor:
-    """Tensors joined along `dim`."""
+    """Tensors joined along `dim`; empty vectors are left out, as in torch."""
     parts = [tensor_of(part) for part in tensors]
+    refuse(not parts, "`cat` of no tensors", "their element type and shape would be unknown", "pass at least one",
+           InvalidOperands)
+    parts = [part for part in parts if part.shape != (0,)] or parts[:1]
     return primitive("cat", *parts, axis=axis_of(dim if axis is None else axis, parts[0]))
 
 
@@ -181,6 +264,8 @@ def stack(tensors: Sequence[Any], dim: int = 0, *, axis: int | None = None) -> T
 def repeat(input: Tensor, *sizes: Any) -> Tensor:
     """Copies side by side, `sizes[i]` of them along dim i."""
     counts = dims_of(sizes)
+    refuse(len(counts) < input.ndim, f"`repeat` by {counts} of shape {input.shape}", "every dim needs a count",
+           "put ones in front", ShapeError)
     x = reshape(input, (*(1,) * (len(counts) - input.ndim), *input.shape))
     doubled = [e for pair in zip((1,) * x.ndim, x.shape, strict=True) for e in pair]
     wide = [e for pair in zip(counts, x.shape, strict=True) for e in pair]

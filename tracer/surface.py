@@ -1,7 +1,7 @@
 """The public vocabulary, derived: functions and methods from the op catalogue and from the compositions.
 
-`functions()` gives every `rt.<name>`; `attach()` puts operators and methods on `Tensor`. Names are torch's, and NumPy's
-`axis`/`keepdims` are accepted beside `dim`/`keepdim`.
+`functions()` gives every `rt.<name>`, `space` those of `rt.linalg`, `rt.fft` and `rt.nn.functional`; `attach()` puts
+operators and methods on `Tensor`. Names are torch's, and NumPy's `axis`/`keepdims` are accepted beside `dim`/`keepdim`.
 """
 
 from __future__ import annotations
@@ -15,26 +15,52 @@ from retape.ir import CATALOGUE, Op
 from retape.ir.errors import AxisError, UnknownName
 from retape.ir.shapes import canonical_axes
 
-from . import inplace, numeric, shaping
+from . import (
+    activations,
+    arranging,
+    bits,
+    convolution,
+    fft,
+    inplace,
+    layers,
+    linalg,
+    losses,
+    numeric,
+    order,
+    pooling,
+    products,
+    selecting,
+    shaping,
+    special,
+    statistics,
+)
 from .apply import apply, located
 from .indexing import getitem
 from .tensor import Tensor
-from .vocabulary import COMPOSED, METHODS
+from .vocabulary import COMPOSED, FUNCTIONAL, IN_PLACE, METHODS, SPACES
+
+del activations, arranging, convolution, fft, layers, linalg, losses, order, products, selecting, special, statistics
 
 Function = Callable[..., Any]
 
 OPERATORS = {
     "__add__": "add", "__sub__": "sub", "__mul__": "mul", "__truediv__": "div", "__pow__": "pow",
-    "__floordiv__": "floor_divide", "__mod__": "remainder", "__matmul__": "matmul", "__eq__": "eq", "__ne__": "ne",
-    "__lt__": "lt", "__le__": "le", "__gt__": "gt", "__ge__": "ge", "__and__": "logical_and", "__or__": "logical_or",
+    "__floordiv__": "floor_divide", "__mod__": "remainder", "__matmul__": "matmul", "__and__": "bitwise_and",
+    "__or__": "bitwise_or", "__xor__": "bitwise_xor", "__lshift__": "bitwise_left_shift",
+    "__rshift__": "bitwise_right_shift",
 }
-UNARY = {"__neg__": "neg", "__abs__": "abs", "__invert__": "logical_not"}
+COMPARISONS = {f"__{name}__": name for name in ("eq", "ne", "lt", "le", "gt", "ge")}
+UNARY = {"__neg__": "neg", "__abs__": "abs", "__invert__": "bitwise_not"}
 ALIASES = {
     "negative": "neg", "absolute": "abs", "multiply": "mul", "subtract": "sub", "divide": "div", "true_divide": "div",
     "greater": "gt", "greater_equal": "ge", "less": "lt", "less_equal": "le", "not_equal": "ne", "concat": "cat",
-    "concatenate": "cat", "swapaxes": "transpose", "arcsin": "asin", "arccos": "acos", "arctan": "atan",
-    "arctan2": "atan2", "arcsinh": "asinh", "arccosh": "acosh", "arctanh": "atanh",
+    "concatenate": "cat", "swapaxes": "transpose", "swapdims": "transpose", "moveaxis": "movedim", "arcsin": "asin",
+    "arccos": "acos", "arctan": "atan", "arctan2": "atan2", "arcsinh": "asinh", "arccosh": "acosh", "arctanh": "atanh",
+    "fix": "trunc", "special_xlogy": "xlogy", "row_stack": "vstack", "ger": "outer", "gammaln": "lgamma",
+    "positive": "clone", "expit": "sigmoid",
 }
+# beside the activations and layers themselves, what torch has under both names
+BOTH = ("relu", "sigmoid", "tanh", "one_hot", "pixel_shuffle", "pixel_unshuffle")
 CASTS = {"float": "float32", "double": "float64", "int": "int32", "long": "int64", "bool": "bool"}
 
 
@@ -60,7 +86,7 @@ def _ternary(op: Op) -> Function:
 
 
 def _reduction(op: Op) -> Function:
-    single = op.name in ("argmax", "argmin")
+    single = op.name == "argmax"
 
     def function(
         input: Any, dim: Any = None, keepdim: bool = False, *, axis: Any = None, keepdims: bool | None = None,
@@ -114,6 +140,14 @@ def functions() -> dict[str, Function]:
     return {name: f for name in names if (f := function(name)) is not None}
 
 
+def space(name: str) -> dict[str, Function]:
+    """The functions of a namespace: "linalg", "fft" or "nn.functional"."""
+    if name != "nn.functional":
+        return SPACES[name]
+    found = {known: function(known) for known in (*FUNCTIONAL, *BOTH)}
+    return {**{known: f for known, f in found.items() if f is not None}, **pooling.FUNCTIONAL_ONLY}
+
+
 def unknown(name: str) -> UnknownName:
     """The error for a name that is in no catalogue, with the nearest ones that are."""
     from difflib import get_close_matches
@@ -150,11 +184,12 @@ def _to(dtype: str) -> Function:
 
 def attach() -> None:
     """Put operators and methods on `Tensor`."""
-    for special, name in OPERATORS.items():
-        found = function(name)
+    for special, name in {**OPERATORS, **COMPARISONS}.items():
+        plain = CATALOGUE.get(name)
+        found = derived(plain) if plain is not None and plain.public and name != "bitwise_and" else function(name)
         assert found is not None
         setattr(Tensor, special, _tolerant(found))
-        if special[2:-2] not in ("eq", "ne", "lt", "le", "gt", "ge", "and", "or"):
+        if special in OPERATORS:
             setattr(Tensor, f"__r{special[2:]}", _tolerant(_reflected(found)))
             setattr(Tensor, f"__i{special[2:]}", inplace.in_place(found))
     for special, name in UNARY.items():
@@ -162,18 +197,16 @@ def attach() -> None:
     for name, found in functions().items():
         if not hasattr(Tensor, name) and (name not in COMPOSED or name in METHODS):
             setattr(Tensor, name, found)
-    for name in (*INPLACE, *(op.name for op in CATALOGUE.values() if op.public and op.kind == "pointwise")):
+    for name in (*IN_PLACE, *(op.name for op in CATALOGUE.values() if op.public and op.kind == "pointwise")):
         found = function(name)
         if found is not None and name != "where":
             setattr(Tensor, f"{name}_", inplace.in_place(found))
-    for name in ("fill_", "zero_", "copy_"):
+    for name in inplace.METHODS:
         setattr(Tensor, name, getattr(inplace, name))
     for special, method in (("__getitem__", getitem), ("__setitem__", inplace.setitem)):
         setattr(Tensor, special, method)
-    for name in ("T", "mT"):
-        setattr(Tensor, name, property(getattr(shaping, name)))
+    for name, made in (("T", shaping.T), ("mT", shaping.mT), ("H", shaping.H), ("mH", shaping.H), ("real", bits.real),
+                       ("imag", bits.imag)):
+        setattr(Tensor, name, property(made))
     for name, dtype in CASTS.items():
         setattr(Tensor, name, _to(dtype))
-
-
-INPLACE = ("clamp", "masked_fill", "square", "reciprocal")

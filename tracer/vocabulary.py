@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, overload
 
 from retape.ir import CATALOGUE
 from retape.ir.errors import AxisError
-from retape.ir.shapes import canonical_axis
+from retape.ir.shapes import canonical_axes, canonical_axis
 
 from .apply import apply, as_operand, located
 from .creation import as_tensor
@@ -17,20 +17,38 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 COMPOSED: dict[str, Callable[..., Any]] = {}
 METHODS: set[str] = set()
+IN_PLACE: set[str] = set()
+FUNCTIONAL: set[str] = set()
+SPACES: dict[str, dict[str, Callable[..., Any]]] = {"": COMPOSED, "linalg": {}, "fft": {}}
 
 
 @overload
 def composed(function: F) -> F: ...
 @overload
-def composed(*, name: str | None = None, method: bool = True) -> Callable[[F], F]: ...
-def composed(function: Any = None, *, name: str | None = None, method: bool = True) -> Any:
-    """Make a function part of the vocabulary: `rt.<name>`, and a method of `Tensor` unless told otherwise."""
+def composed(
+    *, name: str | None = None, method: bool = True, in_place: bool = False, space: str = ""
+) -> Callable[[F], F]: ...
+def composed(
+    function: Any = None, *, name: str | None = None, method: bool = True, in_place: bool = False, space: str = "",
+) -> Any:
+    """Make a function part of the vocabulary: `rt.<name>`, and a method of `Tensor` unless told otherwise.
+
+    `in_place` adds the method `<name>_`; `space` puts it into `rt.linalg` or `rt.fft` instead, or beside `rt.<name>`
+    into `rt.nn.functional` ("nn").
+    """
 
     def enter(function: F) -> F:
         known = name or function.__name__
+        if space in ("linalg", "fft"):
+            SPACES[space][known] = function
+            return function
         COMPOSED[known] = function
-        if method:
+        if space == "nn":
+            FUNCTIONAL.add(known)
+        if method and space != "nn":
             METHODS.add(known)
+        if in_place:
+            IN_PLACE.add(known)
         return function
 
     return enter if function is None else enter(function)
@@ -49,6 +67,14 @@ def tensor_of(x: Any) -> Tensor:
     return x if isinstance(x, Tensor) else as_tensor(x)
 
 
+def floating(x: Any) -> Tensor:
+    """An operand as a tensor of a float or complex type: integers and truth values in the default float type."""
+    from retape.ir.types import default_float
+
+    x = tensor_of(x)
+    return x if x.dtype.is_differentiable else primitive("cast", x, dtype=default_float())
+
+
 def dims_of(dims: tuple[Any, ...]) -> tuple[int, ...]:
     """Integers given one by one or as one sequence."""
     given = dims[0] if len(dims) == 1 and isinstance(dims[0], (tuple, list)) else dims
@@ -61,3 +87,22 @@ def axis_of(dim: int, x: Tensor, extra: int = 0) -> int:
         return canonical_axis(dim, x.ndim + extra, x.shape)
     except AxisError as error:
         raise located(error) from None
+
+
+def axes_of(dim: int | Sequence[int] | None, x: Tensor) -> tuple[int, ...]:
+    """Dims counted from the front, None standing for all. Raises the located `AxisError`."""
+    try:
+        return canonical_axes(dim, x.shape)
+    except AxisError as error:
+        raise located(error) from None
+
+
+def either(dim: Any, axis: Any, keepdim: bool = False, keepdims: bool | None = None) -> tuple[Any, bool]:
+    """torch's spelling of a dim, or NumPy's."""
+    return axis if dim is None else dim, keepdim if keepdims is None else keepdims
+
+
+def refuse(wrong: Any, what: str, why: str, fix: str, error: type[Any]) -> None:
+    """Raise a located error where `wrong` holds."""
+    if wrong:
+        raise located(error(what, ("why", why), fix=fix))

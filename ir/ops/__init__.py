@@ -5,7 +5,7 @@ derivatives, generated code, tests, documentation) is derived by walking `CATALO
 """
 
 from ..types import TensorType
-from . import elementwise, products, reductions, structure
+from . import elementwise, fourier, linalg, order, parts, products, reductions, special, structure
 from .op import CATALOGUE, REQUIRED, NotDifferentiable, Op, Rule, register
 
 __all__ = ["CATALOGUE", "INPUT", "REQUIRED", "NotDifferentiable", "Op", "Rule", "register"]
@@ -18,4 +18,4 @@ def _infer_input(*_: object) -> TensorType:
 # a graph's parameter; not in the catalogue, since no call makes one
 INPUT = Op("input", (), "source", _infer_input, _infer_input, NotDifferentiable("it is an input"), "A parameter.")
 
-del elementwise, products, reductions, structure
+del elementwise, fourier, linalg, order, parts, products, reductions, special, structure

@@ -69,6 +69,20 @@ class Rule:
                 f"lambda b, ct, values, out, attrs, types, result, i: fn({arguments})", {"fn": self.fn})
         return call(b, ct, values, out, attrs, types, result, i)
 
+    def conjugated(
+        self, b: Any, ct: Any, values: Any, out: Any, attrs: tuple[Any, ...], types: Callable[[], Any],
+        result: Callable[[], TensorType], i: int,
+    ) -> Any:
+        """The rule for a complex result: ct times the conjugate of the derivative.
+
+        A rule is linear in `ct`, so that conjugating what goes in and what comes out conjugates the derivative alone.
+        A rule that looks at no value is an operation with real coefficients and needs none of this.
+        """
+        if not self.saves:
+            return self(b, ct, values, out, attrs, types, result, i)
+        part = self(b, b.conj(ct), values, out, attrs, types, result, i)
+        return part if part is None else b.conj(part)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Op:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..shapes import canonical_axes, reduced_shape
-from ..types import BOOL, FLOAT, INTEGER, DType, TensorType, b1, i64
+from ..types import BOOL, FLOAT, INTEGER, DType, TensorType, i64
 from .op import REQUIRED, NotDifferentiable, Op, OperandType, fail_dtype, register
 
 Axes = tuple[int, ...]
@@ -123,10 +123,6 @@ _reduction("amax", lambda x, axis, keepdims: np.maximum.reduce(x, axis=axis, kee
            kernel="rmax", doc="Largest element over `axis`; ties share the gradient.")
 _reduction("amin", lambda x, axis, keepdims: np.minimum.reduce(x, axis=axis, keepdims=keepdims), _extremum_rule,
            kernel="rmin", doc="Smallest element over `axis`; ties share the gradient.")
-_reduction("any", lambda x, axis, keepdims: np.logical_or.reduce(x, axis=axis, keepdims=keepdims),
-           NotDifferentiable("its result is a truth value"), result=lambda d: b1, doc="Whether any element is true.")
-_reduction("all", lambda x, axis, keepdims: np.logical_and.reduce(x, axis=axis, keepdims=keepdims),
-           NotDifferentiable("its result is a truth value"), result=lambda d: b1, doc="Whether all elements are true.")
 
 
 def _arg(name: str, eager: Callable[..., Any], doc: str) -> None:
@@ -139,7 +135,6 @@ def _arg(name: str, eager: Callable[..., Any], doc: str) -> None:
 
 
 _arg("argmax", np.argmax, "Index of the first largest element along one axis, or of the flattened tensor.")
-_arg("argmin", np.argmin, "Index of the first smallest element along one axis, or of the flattened tensor.")
 
 
 def _infer_scan(x: OperandType, axis: int) -> TensorType:

@@ -78,6 +78,41 @@ register("flip", "x", "view", infer=lambda x, axis: _retyped(x, _shape(x)),
          attributes={"axis": REQUIRED}, domain=REAL, doc="Reversed order along axes.")
 
 
+def _infer_unfold(x: OperandType, axis: int, size: int, step: int) -> TensorType:
+    shape = _shape(x)
+    if size > shape[axis]:
+        raise ShapeError(f"windows of {size} in dim {axis} of extent {shape[axis]}",
+                         ("why", "a window is no longer than what it is cut from"), fix="pad the tensor, or shorten it")
+    return _retyped(x, (*shape[:axis], (shape[axis] - size) // step + 1, *shape[axis + 1 :], size))
+
+
+def _unfold(x: Any, axis: int, size: int, step: int) -> Any:
+    windows = (x.shape[axis] - size) // step + 1
+    if windows <= 0 or size < 0:
+        raise ValueError(f"windows of {size} in an extent of {x.shape[axis]}")
+    shape = (*x.shape[:axis], windows, *x.shape[axis + 1 :], size)
+    strides = (*x.strides[:axis], x.strides[axis] * step, *x.strides[axis + 1 :], x.strides[axis])
+    return np.lib.stride_tricks.as_strided(x, shape, strides, writeable=bool(x.flags.writeable))
+
+
+def _unfold_rule(b: Any, ct: Any, types: Any, type: Any, axis: int, size: int, step: int) -> Any:
+    """The windows' elements added at their places, one offset within the windows after the other."""
+    count, rank = type.shape[axis], len(types[0].shape)
+    lead = tuple(slice(0, extent, 1) for extent in type.shape[:rank])
+    before = lead[:axis]
+    whole = None
+    for offset in range(size):
+        place = (*before, slice(offset, offset + (count - 1) * step + 1, step))
+        moved = b.embed(b.slice(ct, index=(*lead, offset)), shape=types[0].shape, index=place)
+        whole = moved if whole is None else b.add(whole, moved)
+    return b.full(shape=types[0].shape, value=0, dtype=types[0].dtype) if whole is None else whole
+
+
+register("unfold", "x", "view", infer=_infer_unfold, eager=_unfold, vjp=(_unfold_rule,),
+         attributes={"axis": REQUIRED, "size": REQUIRED, "step": 1}, domain=REAL,
+         doc="All windows of a size along an axis, one every `step` elements; their elements are a new last dim.")
+
+
 # ---- writes into larger arrays
 
 
@@ -243,6 +278,28 @@ register("scatter_add", "x index", "scatter", infer=lambda x, index, shape, axis
          eager=_scatter_add, vjp=(lambda b, ct, index, axis: b.gather(ct, index, axis=axis), lambda b, ct: None),
          attributes={"shape": REQUIRED, "axis": REQUIRED}, domain=REAL * 2,
          doc="Zeros of a shape, with `x` added where the index says: the transpose of `gather`.")
+
+
+def _put(x: Any, index: Any, value: Any, axis: int) -> Any:
+    result = np.array(x)
+    _checked(index, x.shape[axis], axis)
+    result[_along(index, axis)] = value
+    return result
+
+
+def _infer_put(x: OperandType, index: OperandType, value: OperandType, axis: int) -> TensorType:
+    target = _infer_gather(x, index, axis).shape
+    if isinstance(value, TensorType) and broadcast_shapes("put", [value.shape, target]) != target:
+        raise ShapeError(f"a value of shape {value.shape} can't be written to {target} places",
+                         ("why", "there is one place for each element of the index"), fix="give as many elements")
+    return _retyped(x, _shape(x))
+
+
+register("put", "x index value", "library", infer=_infer_put, eager=_put,
+         vjp=(lambda b, ct, index, axis: b.put(ct, index, 0, axis=axis), lambda b, ct: None,
+              lambda b, ct, index, axis: b.gather(ct, index, axis=axis)),
+         attributes={"axis": REQUIRED}, domain=REAL * 3,
+         doc="`x` with the elements that the index names along one axis replaced; of several writes the last counts.")
 
 
 # ---- creation

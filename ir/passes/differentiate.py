@@ -14,7 +14,7 @@ from ..builder import GraphBuilder, sum_to
 from ..errors import NoDerivative
 from ..graph import Graph, Node, input_node
 from ..ops import NotDifferentiable
-from ..types import TensorType
+from ..types import COMPLEX, TensorType
 
 __all__ = ["Joint", "differentiate"]
 
@@ -99,8 +99,10 @@ def _propagate(b: GraphBuilder, node: Node, cotangents: dict[Node, Node], active
 
 def _derive(b: GraphBuilder, ct: Node, node: Node, index: int) -> Node | None:
     """Apply the rule of one operand; an error it raises names the user's line."""
+    rule = node.op.rule(index)
+    run = rule.conjugated if node.type.dtype.category == COMPLEX else rule
     try:
-        part: Node | None = node.op.rule(index)(
+        part: Node | None = run(
             b, ct, node.inputs, node, node.attrs,
             lambda: tuple(i.type if isinstance(i, Node) else i for i in node.inputs), lambda: node.type, index)
     except NoDerivative as error:

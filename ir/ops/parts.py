@@ -1,0 +1,38 @@
+"""Complex numbers: their parts and the conjugate.
+
+A cotangent of a complex value z is dL/d(Re z) + i dL/d(Im z), as in torch. The rules of the holomorphic operations are
+the real ones, applied to conjugated cotangents (`Rule.conjugated`); those of the parts are written here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from ..types import COMPLEX, DType, TensorType, f32, f64
+from .op import OperandType, register
+
+
+def real_of(dtype: DType) -> DType:
+    """The float type of a complex type's parts; other types are their own."""
+    return dtype if dtype.category != COMPLEX else f64 if dtype.itemsize == 16 else f32
+
+
+def _infer(part: bool) -> Callable[..., TensorType]:
+    def infer(x: OperandType) -> TensorType:
+        assert isinstance(x, TensorType)
+        return TensorType(real_of(x.dtype) if part else x.dtype, x.shape)
+
+    return infer
+
+
+register("real", "x", "library", infer=_infer(True), eager=np.real,
+         vjp=(lambda b, ct, types: b.cast(ct, dtype=types[0].dtype),), domain=((-3.0, 3.0),),
+         doc="The real part.")
+register("imag", "x", "library", infer=_infer(True), eager=lambda x: np.asarray(np.imag(x)),
+         vjp=(lambda b, ct, types: b.mul(b.cast(ct, dtype=types[0].dtype), 1j if types[0].dtype.category == COMPLEX
+                                         else 0.0),),
+         domain=((-3.0, 3.0),), doc="The imaginary part; zeros for real operands.")
+register("conj", "x", "library", infer=_infer(False), eager=np.conj, vjp=(lambda b, ct: b.conj(ct),),
+         domain=((-3.0, 3.0),), doc="The complex conjugate.")
