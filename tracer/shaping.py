@@ -143,9 +143,10 @@ def unsqueeze(input: Any, dim: int) -> Tensor:
 
 @composed
 def flip(input: Any, *dims: Any) -> Tensor:
-    """Reversed order along dims; a copy, as in torch."""
+    """Reversed order along dims (all by default); a copy, as in torch."""
     x = tensor_of(input)
-    return primitive("clone", primitive("flip", x, axis=axes_of(dims_of(dims), x)))
+    axes = axes_of(dims_of(dims) if dims else None, x)
+    return primitive("clone", primitive("flip", x, axis=axes))
 
 
 @composed
