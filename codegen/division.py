@@ -32,6 +32,9 @@ ADDITION, BYTE, INDEXED = 0.06, 0.012, 1.0
 # chunk a few hundredths, but for the kernel that combines its results]
 GRAIN, CHUNK = 4000.0, 10000.0
 MOST_CHUNKS = 32
+# From this much work in rows that can be shared a tape wakes the workers of the pool. [to wake a thread takes the
+# caller 9 to 14 us, and until that works some 20 more; a row of 33 us alone then takes 45, one of 480 takes 320]
+WAKING = 100000.0
 COMBINING = 0.05  # how much of a kernel's time combining its partial results may take
 LINE = 1024  # elements: loops are cut where blocks of a sum and whole vectors end anyway
 SUMS = {"radd": "sum", "rmul": "prod", "rmax": "amax", "rmin": "amin"}
@@ -41,11 +44,13 @@ SUMS = {"radd": "sum", "rmul": "prod", "rmax": "amax", "rmin": "amin"}
 class Division:
     """How the outermost loop may be cut: at multiples of `grain`, or into chunks of `chunk` iterations, or not (0).
 
-    `partial` gives the pointers to which chunks write partial results, and the nodes that these are of.
+    `partial` gives the pointers to which chunks write partial results, and the nodes that these are of. `work` is the
+    time of an iteration in nanoseconds, about.
     """
 
     grain: int = 0
     chunk: int = 0
+    work: float = 0.0
     partial: tuple[tuple[int, Node], ...] = ()
 
 
@@ -76,7 +81,7 @@ def divide(nest: Nest, nodes: Sequence[Node], results: Sequence[Node], accesses:
     extent, work = nest.extents[0], _work(nest, nodes, accesses)
     step = LINE if len(nest.extents) == 1 else 64 if nest.extents[-1] <= 32 else 1
     if not shared:
-        return Division(grain=_rounded(GRAIN / work, step))
+        return Division(grain=_rounded(GRAIN / work, step), work=work)
     if not all(_adds_up(node, accesses[node].view) for node in shared):
         return WHOLE
     combined = sum(node.type.numel * node.type.dtype.itemsize for node in shared) * 2 * BYTE
@@ -84,7 +89,8 @@ def divide(nest: Nest, nodes: Sequence[Node], results: Sequence[Node], accesses:
     if count < 2:
         return WHOLE
     chunk = _rounded(extent / count, step)
-    return Division(chunk=chunk, partial=tuple((order[node], node) for node in shared)) if chunk < extent else WHOLE
+    partial = tuple((order[node], node) for node in shared)
+    return Division(chunk=chunk, work=work, partial=partial) if chunk < extent else WHOLE
 
 
 def _rounded(iterations: float, step: int) -> int:
@@ -140,7 +146,7 @@ def divided(draft: Draft, step: KernelStep) -> None:
         draft.views[total] = View(whole.buffer, (numel,), (1,), whole.offset)
         combined.setdefault(numel, []).append(total)
     chunks = Chunks(division.chunk, count, tuple(strides))
-    draft.result.steps.append(replace(step, emitted=replace(emitted, views=tuple(views), division=WHOLE),
+    draft.result.steps.append(replace(step, emitted=replace(emitted, views=tuple(views)),
                                       chunks=chunks))
     for numel, nodes in combined.items():
         draft.kernel(Group(0, (count, numel), nodes), set(nodes), set())

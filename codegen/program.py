@@ -15,11 +15,13 @@ from retape.ir.collection import paused, rarely
 from retape.ir.errors import RetapeError
 from retape.ir.interpreter import run_nodes
 
+from .division import WAKING
 from .kernels import Kernel, kernel_for
 from .lower import HostStep, KernelStep, Lowered, ProductStep, lower
 from .memory import ALIGNMENT, plan_memory
 from .native import Tape
 from .reserve import fresh_arrays
+from .threads import get_num_threads
 from .views import Buffer, View
 
 __all__ = ["Program", "compile_graph"]
@@ -62,10 +64,12 @@ class _Row(NamedTuple):
     """One row of a tape before it is bound to memory."""
 
     kernel: int
-    views: Sequence[View]
     ints: Sequence[int]
     extent: int
     grain: int
+    views: Sequence[View]
+    work: float  # nanoseconds that can be shared, about
+    alone: bool = False  # whether BLAS must be held to one thread
 
 
 class Program:
@@ -103,6 +107,7 @@ class Program:
         ints: list[int] = []
         keep: list[Any] = []
         cuts: list[tuple[int, int, HostStep | None]] = []
+        bound: list[_Row] = []
         start = 0
         known: dict[str, Kernel] = {}
         for step in self.lowered.steps:
@@ -119,14 +124,15 @@ class Program:
                 row = _kernel_row(step, kernel.built.address)
             else:
                 row = _product_row(step)
+            bound.append(row)
             rows.append([row.kernel, len(slots), len(ints), 0, row.extent, row.grain])
             slots += [view.buffer for view in row.views]
             ints += row.ints
         cuts.append((start, len(rows), None))
         self._slots = slots
-        return self._cut(rows, ints, keep, cuts)
+        return self._cut(rows, ints, keep, cuts, bound)
 
-    def _cut(self, rows: list[list[int]], ints: list[int], keep: list[Any], cuts: list[Any]) \
+    def _cut(self, rows: list[list[int]], ints: list[int], keep: list[Any], cuts: list[Any], bound: list[_Row]) \
             -> list[_Segment | HostStep]:
         words = np.array(ints, np.int64)
         external = [(slot, self._external[b]) for slot, b in enumerate(self._slots)
@@ -136,7 +142,11 @@ class Program:
         for first, last, host in cuts:
             if last > first:
                 used = [(slot, value) for slot, value in external if bounds[first] <= slot < bounds[last]]
-                tape = Tape(np.array(rows[first:last], np.int64), len(self._slots), words, keep)
+                part = rows[first:last]
+                if any(row.alone for row in bound[first:last]):
+                    part = _held(part)
+                wake = sum(row.work for row in bound[first:last]) >= WAKING
+                tape = Tape(np.array(part, np.int64), len(self._slots), words, keep, wake=wake)
                 pick = _picker([value for _, value in used])
                 plan.append(_Segment(tape, np.array([slot for slot, _ in used], np.int64), pick))
             if host is not None:
@@ -299,19 +309,31 @@ def _picker(indices: list[int]) -> Callable[[Values], Any]:
 
 def _kernel_row(step: KernelStep, address: int) -> _Row:
     emitted, chunks = step.emitted, step.chunks
+    grain = emitted.division.grain
+    work = emitted.extent * emitted.division.work if emitted.extent >= 2 * grain else 0.0
     if chunks is None:
-        return _Row(address, emitted.views, emitted.ints, emitted.extent, emitted.division.grain)
+        return _Row(address, emitted.ints, emitted.extent, grain, emitted.views, work)
     from .native.chunks import chunked
 
     run, ints = chunked(address, emitted.extent, chunks.size, chunks.strides, emitted.ints)
-    return _Row(run, emitted.views, ints, chunks.count, 1)
+    return _Row(run, ints, chunks.count, 1, emitted.views, work)
 
 
 def _product_row(step: ProductStep) -> _Row:
-    from .native import blas
+    from .native import blas_threads
 
-    address, ints = blas.product(**step.arguments)
-    return _Row(address, step.operands, ints, step.batch, 0)
+    product = blas_threads.divided(get_num_threads(), step.batch, step.arguments)
+    return _Row(product.address, product.ints, product.extent, product.grain, step.operands, product.work,
+                product.shared)
+
+
+def _held(rows: list[list[int]]) -> list[list[int]]:
+    """Rows between one that holds BLAS to one thread and one that lets it go."""
+    from .native import blas_threads
+
+    hold = blas_threads.hold()
+    assert hold is not None
+    return [[hold.first, 0, 0, 0, 1, 0], *rows, [hold.last, 0, 0, 0, 1, 0]]
 
 
 def _full_shapes(lowered: Lowered) -> dict[Buffer, tuple[int, ...]]:

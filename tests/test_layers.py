@@ -23,8 +23,8 @@ OUTSIDE = {
 # modules of codegen that only a function imports (when a kernel must be built, or coefficients be found anew): they may
 # import at their top what the others mustn't
 BUILDERS = {
-    "native": {"blas.py", "blas_ir.py", "chunks.py", "contexts.py", "engine.py", "jitted.py", "kernel.py", "lower.py",
-               "player.py", "player_ir.py", "pool.py", "pool_ir.py", "vectors.py"},
+    "native": {"blas.py", "blas_ir.py", "blas_threads.py", "chunks.py", "contexts.py", "engine.py", "jitted.py",
+               "kernel.py", "lower.py", "player.py", "player_ir.py", "pool.py", "pool_ir.py", "vectors.py"},
     "vmath": {"emit.py", "far_emit.py", "fit.py", "fits.py"},
 }
 FILE_LINES, FUNCTION_LINES = 400, 60

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from retape.codegen.native import Tape, blas
+from retape.codegen.native import Tape, blas, blas_ir, blas_threads
 
 SHAPES = [
     (3, 4, 5),
@@ -93,6 +93,78 @@ def test_numbers_that_blas_cannot_hold_are_refused() -> None:
         blas.product("f64", 2, -1, 3, 3, 3, 4)
     with pytest.raises(ValueError, match="no BLAS routine for 'i32'"):
         blas.gemm("i32")
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_subnormal_numbers_count_as_zero_if_asked(dtype: str) -> None:
+    kind = DTYPES[dtype]
+    tiny = np.finfo(kind).smallest_subnormal * kind(1024)
+    a, b = np.full((40, 40), tiny, kind), np.eye(40, dtype=kind)
+    for n, flush in itertools.product((40, 1), (True, False)):
+        m = 40 if n > 1 else 640
+        left, right, c = np.resize(a, (m, 40)), np.ascontiguousarray(b[:, :n]), np.full((m, n), 7.0, kind)
+        address, ints = blas.product(dtype, m, n, 40, 40, n, n, flush=flush)
+        Tape(np.array([[address, 0, 0, 0, 1, 0]]), 3, np.array(ints)).call(np.arange(3), (left, right, c))
+        wanted = 0.0 if flush and blas_ir.control()[1] else tiny
+        assert (np.diag(c[:n]) == wanted).all() and (a == tiny).all()
+        assert tiny * kind(0.5) == tiny / kind(2) != 0  # as before, outside
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(400, 90, 300), (90, 600, 300), (2000, 1, 90), (1, 2000, 90), (301, 290, 307),
+                                   (128, 128, 900)])
+def test_panels(dtype: str, shape: tuple[int, int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blas_threads, "_PANEL", 100.0)
+    m, n, k = shape
+    rng = np.random.default_rng(m + n + k)
+    for ta, tb in itertools.product((False, True), (False, True)):
+        a = rng.standard_normal((k, m) if ta else (m, k)).astype(DTYPES[dtype])
+        b = rng.standard_normal((n, k) if tb else (k, n)).astype(DTYPES[dtype])
+        c = np.full((m + 1, n), np.nan, DTYPES[dtype])
+        arguments = {"dtype": dtype, "m": m, "n": n, "k": k, "lda": a.shape[1], "ldb": b.shape[1], "ldc": n,
+                     "transpose_a": ta, "transpose_b": tb, "offsets": (0, 0, n)}
+        row = blas_threads.divided(4, 1, arguments)
+        assert 2 <= row.extent <= 4 and row.grain == 1 and row.shared
+        tape = Tape(np.array([[row.address, 0, 0, 0, row.extent, row.grain]]), 3, np.array(row.ints))
+        tape.call(np.arange(3), (a, b, c))
+        wanted = (a.T if ta else a) @ (b.T if tb else b)
+        np.testing.assert_allclose(c[1:], wanted, rtol=1e-3, atol=1e-10 if dtype == "f64" else 1e-2)
+        assert np.isnan(c[0]).all()
+        assert blas_threads.divided(1, 1, arguments)[2:4] == (1, 0)
+
+
+def test_a_batch_is_shared_as_it_is() -> None:
+    arguments = {"dtype": "f64", "m": 100, "n": 100, "k": 100, "lda": 100, "ldb": 100, "ldc": 100,
+                 "batch_strides": (10000, 10000, 10000)}
+    row = blas_threads.divided(2, 16, arguments)
+    assert row.extent == 16 and row.grain >= 1 and row.work > 100000
+    small = blas_threads.divided(2, 16, {**arguments, "m": 2, "n": 2, "k": 2})
+    assert small.grain > 16 and not small.shared
+
+
+def test_openblas_is_held_while_any_tape_holds_it() -> None:
+    hold = blas_threads.hold()
+    assert hold is not None  # SciPy's wheels have OpenBLAS
+    first, last = (Tape(np.array([[a, 0, 0, 0, 1, 0]]), 0, np.zeros(1)) for a in (hold.first, hold.last))
+    hold.set(2)
+    first.run()
+    first.run()
+    assert hold.get() == 1
+    last.run()
+    assert hold.get() == 1
+    last.run()
+    assert hold.get() == 2
+    hold.set(1)
+    first.run()
+    last.run()
+    assert hold.get() == 1
+    hold.set(2)
+
+
+def test_another_blas_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blas_threads, "hold", lambda: None)
+    arguments = {"dtype": "f64", "m": 800, "n": 800, "k": 800, "lda": 800, "ldb": 800, "ldc": 800}
+    assert blas_threads.divided(4, 1, arguments)[2:] == (1, 0, 0.0, False)
 
 
 def test_scipy_is_loaded_only_as_far_as_needed() -> None:

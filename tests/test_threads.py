@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 import retape as rt
-from retape.codegen import division
-from retape.codegen.native import Tape, build, intrinsics, tape
+from retape.codegen import division, program
+from retape.codegen.native import Tape, blas_threads, build, intrinsics
 from retape.codegen.native.pool import Pool, pool
 from retape.ir.errors import RetapeError
 
@@ -36,7 +36,7 @@ def eager_to_share(monkeypatch: pytest.MonkeyPatch) -> None:
     """Programs compiled now share rows that would be too small."""
     for name, value in (("GRAIN", 1.0), ("CHUNK", 1.0), ("COMBINING", 1.0)):
         monkeypatch.setattr(division, name, value)
-    monkeypatch.setattr(tape, "WAKING", 2)
+    monkeypatch.setattr(program, "WAKING", 0.0)
 
 
 KINDS: dict[str, tuple[Callable[[Any], Any], Any]] = {
@@ -78,6 +78,39 @@ def test_results_are_those_of_one_thread(kind: str) -> None:
         np.testing.assert_array_equal(result[1], results[1][1])
     np.testing.assert_allclose(results[1][0], eager, rtol=2e-5 if x.dtype == np.float32 else 1e-10)
     assert pool().get("regions") > regions_before
+
+
+PRODUCTS: dict[str, Any] = {
+    "rows": ((513, 200), (200, 100)), "columns": ((90, 200), (200, 900)), "a column": ((5000, 100), (100, 1)),
+    "a row": ((1, 900), (900, 800)), "a batch": ((30, 90, 80), (30, 80, 70)), "vectors": ((3000, 200), (200,)),
+}
+
+
+@pytest.mark.parametrize("kind", PRODUCTS)
+def test_products_are_those_of_one_thread(kind: str) -> None:
+    left, right = (rng.standard_normal(shape) for shape in PRODUCTS[kind])
+    rt.set_num_threads(4)  # how a product is cut is decided when it is compiled
+    product = rt.compile(lambda a, b: rt.exp(0.01 * (a @ b)))
+    product(left, right)
+    wanted = np.asarray(product(left, right))
+    np.testing.assert_allclose(wanted, np.exp(0.01 * (left @ right)), rtol=1e-11)
+    for threads in (1, 2, 3, 5):
+        rt.set_num_threads(threads)
+        for _ in range(3):
+            np.testing.assert_array_equal(product(left, right), wanted)
+
+
+def test_products_from_many_threads_leave_openblas_as_it_was() -> None:
+    hold = blas_threads.hold()
+    assert hold is not None
+    hold.set(2)
+    rt.set_num_threads(3)
+    product = rt.compile(lambda a, b: (a @ b).sum(dim=0))
+    left, right = rng.standard_normal((200, 150)), rng.standard_normal((150, 160))
+    wanted = (product(left, right), product(left, right))[1]
+    with ThreadPoolExecutor(8) as users:
+        assert all((result == wanted).all() for result in users.map(lambda _: product(left, right), range(2000)))
+    assert hold.get() == 2 and hold.state[0] == 0
 
 
 def test_workers_take_shares_of_a_row() -> None:
@@ -259,6 +292,33 @@ def test_one_thread_stays_one() -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_fork_beside_products() -> None:
+    assert run(SETUP + """
+from retape.codegen.native import blas_threads
+a = np.ones((300, 300))
+g = rt.compile(lambda a: a @ a)
+g(a), g(a)
+blas_threads.hold().set(2)
+going = True
+def caller():
+    while going: assert (g(a) == 300).all()
+callers = [threading.Thread(target=caller, daemon=True) for i in range(3)]
+for c in callers: c.start()
+for round in range(10):
+    time.sleep(0.003)
+    child = os.fork()
+    if not child:
+        hold = blas_threads.hold()
+        ok = hold.get() == 2 and hold.state[0] == 0 and (g(a) == 300).all() and hold.get() == 2
+        os._exit(0 if ok else 7)
+    assert os.waitpid(child, 0)[1] == 0
+going = False
+for c in callers: c.join()
+print(blas_threads.hold().get())
+""") == "2\n"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_fork_in_the_middle() -> None:
     assert run(SETUP + """
 f(x); wanted = f(x)
@@ -267,7 +327,7 @@ def caller(i):
     while going:
         if not right(f(x), wanted): wrong.append(i)
         calls[i] += 1
-callers = [threading.Thread(target=caller, args=(i,)) for i in range(4)]
+callers = [threading.Thread(target=caller, args=(i,), daemon=True) for i in range(4)]
 for c in callers: c.start()
 for round in range(10):
     child = os.fork()

@@ -18,6 +18,7 @@ from typing import Any
 from . import blas_ir, engine
 
 _LIMIT = 2**31 - 1
+ANY = 2**62  # an extent that no product has
 _TYPES = {"f64": ("double", "d"), "f32": ("float", "s")}
 # From this many elements a matrix by a vector goes to gemv: gemm is as fast below, up to 4 times slower above [measured
 # with OpenBLAS: 0.5 us for 64 x 64 either way; 2.7 against 0.6 ms for 2000 x 2000].
@@ -58,17 +59,21 @@ def product(
     beta: float = 0.0,
     batch_strides: Sequence[int] = (0, 0, 0),
     offsets: Sequence[int] = (0, 0, 0),
+    whole: Sequence[int] = (ANY, ANY),
+    flush: bool = True,
 ) -> tuple[int, list[int]]:
-    """The kernel address and the 17 integers of a product: gemm, or gemv for a large matrix by one vector.
+    """The kernel address and the 20 integers of a product: gemm, or gemv for a large matrix by one vector.
 
     op(A) is m x k, op(B) is k x n, C is m x n. ``lda``, ``ldb`` and ``ldc`` are distances between rows as they are
     stored, in elements; ``batch_strides`` the distances between the matrices of a batch, for A, B and C (0 repeats a
-    matrix), ``offsets`` the elements at which they begin. With ``beta=0`` C is not read. ``ValueError`` if a row is
-    longer than its stride, or if a number is beyond the 32 bits that BLAS has.
+    matrix), ``offsets`` the elements at which they begin. With ``beta=0`` C is not read. ``whole`` are m and n of all
+    of a batch where it is made of the panels of one product, the last of which may be smaller. ``flush`` lets numbers
+    below the smallest normal one count as zero, where the processor can do so (x86-64): BLAS is several times slower
+    with them. ``ValueError`` if a row is longer than its stride, or if a number is beyond the 32 bits that BLAS has.
     """
     ints = gemm_ints(
         dtype, m, n, k, lda, ldb, ldc, transpose_a=transpose_a, transpose_b=transpose_b,
-        alpha=alpha, beta=beta, batch_strides=batch_strides, offsets=offsets,
+        alpha=alpha, beta=beta, batch_strides=batch_strides, offsets=offsets, whole=whole, flush=flush,
     )  # fmt: skip
     if min(m, n) != 1 or max(m, n) * k < _GEMV_FROM:
         return gemm(dtype), ints
@@ -79,7 +84,9 @@ def product(
     inner, outer, stride = matrix
     shape = [inner, outer] if transposed else [outer, inner]
     scalars = [*shape, stride, vector, out, _flag(transposed), 0]
-    return _kernel(dtype, "gemv"), [routine(dtype, "gemv"), *scalars, swap, *ints[9:]]
+    outputs = whole[0] if n == 1 else whole[1]
+    wholes = (ANY, outputs) if transposed else (outputs, ANY)
+    return _kernel(dtype, "gemv"), [routine(dtype, "gemv"), *scalars, swap, *ints[9:17], *wholes, ints[19]]
 
 
 def gemm_ints(
@@ -97,8 +104,10 @@ def gemm_ints(
     beta: float = 0.0,
     batch_strides: Sequence[int] = (0, 0, 0),
     offsets: Sequence[int] = (0, 0, 0),
+    whole: Sequence[int] = (ANY, ANY),
+    flush: bool = True,
 ) -> list[int]:
-    """The 17 integer words of ``gemm``, with the meaning and the errors of ``product``."""
+    """The 20 integer words of ``gemm``, with the meaning and the errors of ``product``."""
     _known(dtype)
     for name, extent in (("m", m), ("n", n), ("k", k)):
         if extent < 0:
@@ -113,7 +122,8 @@ def gemm_ints(
             raise ValueError(f"gemm_ints: {name} is {value}; BLAS counts in 32 bits, so at most {_LIMIT}")
     flags = (_flag(transpose_a), _flag(transpose_b))
     scales = (_bits(alpha), _bits(beta))
-    return [routine(dtype), *values.values(), *flags, *scales, *map(int, batch_strides), *map(int, offsets)]
+    return [routine(dtype), *values.values(), *flags, *scales, *map(int, batch_strides), *map(int, offsets), *whole,
+            blas_ir.FLUSH if flush else 0]
 
 
 @cache

@@ -1,12 +1,15 @@
 """The LLVM text of the BLAS kernels; ``blas`` fills in the element type.
 
-Integer words 0 to 16 are loaded as ``%w0`` to ``%w16``; the last three are the elements at which A, B and C begin. BLAS
-takes every argument by reference.
+Integer words 0 to 19 are loaded as ``%w0`` to ``%w19``. 14 to 16 are the elements at which A, B and C begin. 17 and 18
+are what the panels of a product together have in its first two extents: the last may be shorter than the others. Word
+19 is added to the processor's control word while BLAS runs. BLAS takes every argument by reference.
 """
 
 from __future__ import annotations
 
-WORDS = 17
+import platform
+
+WORDS = 20
 
 GEMM = """
 define void @"{symbol}"(ptr %ptrs, ptr %ints, i64 %lo, i64 %hi) nounwind {{
@@ -15,12 +18,14 @@ entry:
 {scalars}
 {operands}
   %routine = inttoptr i64 %w0 to ptr
+{flush}
   br label %test
 test:
   %i = phi i64 [ %lo, %entry ], [ %next, %body ]
   %more = icmp slt i64 %i, %hi
   br i1 %more, label %body, label %done
 body:
+{panel}
   %skip.a = mul i64 %i, %w11
   %skip.b = mul i64 %i, %w12
   %skip.c = mul i64 %i, %w13
@@ -32,6 +37,7 @@ body:
   %next = add i64 %i, 1
   br label %test
 done:
+{restore}
   ret void
 }}
 """
@@ -50,12 +56,14 @@ entry:
   %skip1.a = select i1 %swap, i64 %w12, i64 %w11
   %skip1.x = select i1 %swap, i64 %w11, i64 %w12
   %routine = inttoptr i64 %w0 to ptr
+{flush}
   br label %test
 test:
   %i = phi i64 [ %lo, %entry ], [ %next, %body ]
   %more = icmp slt i64 %i, %hi
   br i1 %more, label %body, label %done
 body:
+{panel}
   %skip.a = mul i64 %i, %skip1.a
   %skip.x = mul i64 %i, %skip1.x
   %skip.y = mul i64 %i, %w13
@@ -67,6 +75,7 @@ body:
   %next = add i64 %i, 1
   br label %test
 done:
+{restore}
   ret void
 }}
 """
@@ -100,5 +109,42 @@ def text(template: str, scalars: tuple[str, ...], symbol: str, kind: str) -> str
             f"  %{name}.base = load ptr, ptr %{name}.at",
             f"  %{name}0 = getelementptr {kind}, ptr %{name}.base, i64 %w{14 + i}",
         ]
-    parts = {"words": words, "scalars": spill, "operands": operands}
-    return template.format(symbol=symbol, type=kind, **{name: "\n".join(lines) for name, lines in parts.items()})
+    declarations, flush, restore = control()
+    parts = {"words": words, "scalars": spill, "operands": operands, "flush": flush, "restore": restore,
+             "panel": [line for i, name in enumerate(scalars[:2], start=1) for line in _rest(i, name)]}
+    return declarations + template.format(
+        symbol=symbol, type=kind, **{name: "\n".join(lines) for name, lines in parts.items()})
+
+
+def _rest(number: int, name: str) -> list[str]:
+    """Store the extent of panel i: that of all panels, or what is left for the last."""
+    return [
+        f"  %{name}.before = mul i64 %i, %w{number}",
+        f"  %{name}.left = sub i64 %w{16 + number}, %{name}.before",
+        f"  %{name}.last = icmp slt i64 %{name}.left, %w{number}",
+        f"  %{name}.own = select i1 %{name}.last, i64 %{name}.left, i64 %w{number}",
+        f"  %{name}.int = trunc i64 %{name}.own to i32",
+        f"  store i32 %{name}.int, ptr %{name}",
+    ]
+
+
+# The control word's bits (MXCSR) by which subnormal results become zero, and subnormal operands count as zero.
+FLUSH = 0x8040
+
+
+def control() -> tuple[str, list[str], list[str]]:
+    """Add word 19 to the control word, and put it back; nothing where the processor has no such word."""
+    if platform.machine().lower() not in ("x86_64", "amd64"):
+        return "", [], []
+    declarations = "declare void @llvm.x86.sse.stmxcsr(ptr)\ndeclare void @llvm.x86.sse.ldmxcsr(ptr)\n"
+    flush = [
+        "  %control.old = alloca i32",
+        "  %control.new = alloca i32",
+        "  call void @llvm.x86.sse.stmxcsr(ptr %control.old)",
+        "  %control.was = load i32, ptr %control.old",
+        "  %control.more = trunc i64 %w19 to i32",
+        "  %control.all = or i32 %control.was, %control.more",
+        "  store i32 %control.all, ptr %control.new",
+        "  call void @llvm.x86.sse.ldmxcsr(ptr %control.new)",
+    ]
+    return declarations, flush, ["  call void @llvm.x86.sse.ldmxcsr(ptr %control.old)"]

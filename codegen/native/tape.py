@@ -13,11 +13,6 @@ from .player import ROW_WORDS, player
 
 Words = NDArray[np.int64]
 
-# From this many grains a tape wakes the workers of the pool. [measured on a virtual machine with 2 cores: it takes the
-# caller 9 to 14 us to wake a thread, and some 20 more until that works; a row of 33 us then takes 45, one of 480 takes
-# 320]
-WAKING = 25
-
 
 class Tape:
     """Instructions, a pointer table and an integer table, ready to run.
@@ -27,14 +22,17 @@ class Tape:
     The grain is the least number of iterations worth a share of their own: a row of two grains or more is shared among
     threads, cut at multiples of the grain from lo on. With grain 0 a row runs whole. The rows are copied; ``ints`` is
     kept as ``tape.ints`` and may be written between runs. ``keep`` is any object to hold as long as the tape lives:
-    give it the kernels, whose code is unloaded when they go.
+    give it the kernels, whose code is unloaded when they go. ``wake`` says whether to wake sleeping threads for rows
+    that can be shared, or start them; those awake take part in any case.
 
     A tape may run in several threads at once if each passes a pointer table of its own (``new_pointers``).
     """
 
     __slots__ = ("_enter", "_header", "_play", "ints", "keep", "pointers", "rows")
 
-    def __init__(self, rows: Words, pointer_slots: int, ints: Words, keep: object = None) -> None:
+    def __init__(
+        self, rows: Words, pointer_slots: int, ints: Words, keep: object = None, *, wake: bool = True
+    ) -> None:
         rows = np.array(rows, dtype=np.int64, order="C", copy=True)
         if rows.ndim != 2 or rows.shape[1] != ROW_WORDS:
             raise ValueError(f"Tape: rows must have the shape (n, {ROW_WORDS}), not {rows.shape}")
@@ -46,7 +44,6 @@ class Tape:
             raise ValueError("Tape: a grain is negative")
         _check_slots(rows, pointer_slots, self.ints.size)
         self.pointers = np.zeros(pointer_slots, dtype=np.int64)
-        wake = _grains(rows) >= WAKING
         self._header = np.array([rows.ctypes.data, len(rows), self.ints.ctypes.data, wake], dtype=np.int64)
         functions = player()
         self._play, self._enter = functions.play, functions.enter
@@ -77,11 +74,6 @@ class Tape:
         bound = partial(self._enter, self._header, table, where)
         bound.__dict__["tape"] = self  # keeps the rows, and what `keep` holds
         return bound
-
-
-def _grains(rows: Words) -> int:
-    """The grains of all rows that can be shared."""
-    return int(sum((hi - lo) // grain for *_, lo, hi, grain in rows.tolist() if 0 < 2 * grain <= hi - lo))
 
 
 def _check_slots(rows: Words, pointer_slots: int, ints: int) -> None:
