@@ -23,7 +23,7 @@ from benchmarks import report
 
 ROOT = Path(__file__).resolve().parent.parent
 WORKLOADS = sorted(path.stem for path in (ROOT / "benchmarks" / "workloads").glob("[a-z]*.py"))
-THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+THREADS = ("RETAPE_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 CACHES = ("RETAPE_CACHE_DIR", "JAX_COMPILATION_CACHE_DIR", "NUMBA_CACHE_DIR", "TORCHINDUCTOR_CACHE_DIR")
 
 Row = dict[str, Any]
@@ -118,9 +118,13 @@ def arguments() -> argparse.ArgumentParser:
     return parser
 
 
+def save(results: dict[str, Any], output: Path) -> None:
+    output.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
 def write(results: dict[str, Any], output: Path, chart: Path | None) -> None:
     """JSON and the chart."""
-    output.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    save(results, output)
     print(f"written: {output}")
     try:
         print(f"written: {report.draw(results, chart or output.with_suffix('.svg'))}")
@@ -149,6 +153,7 @@ def main() -> int:
             rows = sitting(workload, options.only.split(","), int(n), options)
             results["cores"][n][workload] = rows
             print(report.text(f"{workload}, {n} core{'s' * (n != '1')}", rows), flush=True)
+            save(results, options.output)  # what was measured stays if the run is ended
     print(report.summary(results))
     write(results, options.output, options.chart)
     return int(any("failed" in row for rows in results["cores"].values() for workload in rows.values()
