@@ -272,6 +272,19 @@ def test_collect_embeds() -> None:
         e: f64[4, 3] = op.embed_sum(y, z, w, shape=(4, 3), indices=((0,), (2,), (1,)))
         f: f64[4, 3] = op.exp(e)
         return (f,)""", parameters)
+    becomes(collect_embeds, """
+        a: f64[4, 3] = op.embed(y, shape=(4, 3), index=(0,))
+        b: f64[4, 3] = op.embed(z, shape=(4, 3), index=(2,))
+        c: f64[4, 3] = op.add(a, b)
+        d: f64[3] = op.sum(c, axis=(0,), keepdims=False)
+        e: f64[4, 3] = op.embed(d, shape=(4, 3), index=(1,))
+        f: f64[4, 3] = op.embed(w, shape=(4, 3), index=(3,))
+        g: f64[4, 3] = op.add(e, f)
+        return (g,)""", """
+        c: f64[4, 3] = op.embed_sum(y, z, shape=(4, 3), indices=((0,), (2,)))
+        d: f64[3] = op.sum(c, axis=(0,), keepdims=False)
+        g: f64[4, 3] = op.embed_sum(d, w, shape=(4, 3), indices=((1,), (3,)))
+        return (g,)""", parameters)
 
 
 def test_collect_products_adds_to_the_result() -> None:

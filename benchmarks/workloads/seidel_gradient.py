@@ -13,13 +13,17 @@ __all__ = ["WITHOUT", "inputs", "jax", "retape", "retape_eager", "tiny", "torch"
 
 
 def retape(given: Any) -> Call:
+    import retape as rt
+
     steps, a = given
-    return support.retape(lambda a: seidel(a.clone(), steps).sum(), (a,))
+    return support.retape(lambda a: seidel(a.clone(), steps, rt.stack).sum(), (a,))
 
 
 def retape_eager(given: Any) -> Call:
+    import retape as rt
+
     steps, a = given
-    return support.retape_eager(lambda a: seidel(a.clone(), steps).sum(), (a,))
+    return support.retape_eager(lambda a: seidel(a.clone(), steps, rt.stack).sum(), (a,))
 
 
 def jax(given: Any) -> Call:
@@ -28,5 +32,7 @@ def jax(given: Any) -> Call:
 
 
 def torch(given: Any) -> Call:
+    import torch as library
+
     steps, a = given
-    return support.torch(lambda a: seidel(a.clone(), steps).sum(), (a,))
+    return support.torch(lambda a: seidel(a.clone(), steps, library.stack).sum(), (a,))

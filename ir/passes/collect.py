@@ -49,13 +49,14 @@ def collect_embeds(graph: Graph) -> Graph:
         return graph
     op = CATALOGUE["embed_sum"]
     new: dict[Any, Node] = {}
-    for node, found in chosen.items():
-        attrs = (node.type.shape, tuple(found.indices))
-        new[node] = Node(op, tuple(found.parts), attrs, node.type, node.name, node.origin)
     nodes = []
     for node in graph.nodes:
-        inputs = tuple([new.get(i, i) for i in node.inputs])
-        if node not in new and inputs != node.inputs:
+        found = chosen.get(node)
+        inputs = tuple([new.get(i, i) for i in (found.parts if found else node.inputs)])  # a part may hold a sum itself
+        if found:
+            attrs = (node.type.shape, tuple(found.indices))
+            new[node] = Node(op, inputs, attrs, node.type, node.name, node.origin)
+        elif inputs != node.inputs:
             new[node] = Node(node.op, inputs, node.attrs, node.type, node.name, node.origin)
         nodes.append(new.get(node, node))
     return eliminate_dead(graph.map_roots(nodes, lambda o: new.get(o, o)))
