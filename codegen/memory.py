@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from collections.abc import Sequence
 
 from .views import Buffer
@@ -9,32 +10,99 @@ from .views import Buffer
 __all__ = ["ALIGNMENT", "plan_memory"]
 
 ALIGNMENT = 64
+FEW = 400  # values up to which a plan may take time that grows with the square of their number: 10 ms at most
 
 
-def plan_memory(lifetimes: Sequence[tuple[Buffer, int, int]]) -> tuple[dict[Buffer, int], int]:
+class _Free:
+    """The free stretches of the workspace below its end: the smallest that is large enough is found by bisection."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._sorted: list[tuple[int, int]] = []  # (bytes, offset)
+        self._starts: dict[int, int] = {}  # offset: bytes
+        self._ends: dict[int, int] = {}  # offset behind: bytes
+
+    def _add(self, offset: int, count: int) -> None:
+        insort(self._sorted, (count, offset))
+        self._starts[offset] = self._ends[offset + count] = count
+
+    def _remove(self, offset: int, count: int) -> None:
+        del self._sorted[bisect_left(self._sorted, (count, offset))]
+        del self._starts[offset], self._ends[offset + count]
+
+    def take(self, need: int) -> int:
+        """The offset of `need` bytes: part of the smallest stretch that holds them, or new ones at the end."""
+        place = bisect_left(self._sorted, (need, 0))
+        if place < len(self._sorted):
+            count, offset = self._sorted[place]
+            self._remove(offset, count)
+            if count > need:
+                self._add(offset + need, count - need)
+            return offset
+        last = self._ends.get(self.size, 0)  # the workspace grows behind what is free at its end
+        offset = self.size - last
+        if last:
+            self._remove(offset, last)
+        self.size = offset + need
+        return offset
+
+    def give(self, offset: int, count: int) -> None:
+        """Bytes are free again; with what is free beside them they are one stretch."""
+        before, behind = self._ends.get(offset, 0), self._starts.get(offset + count, 0)
+        if before:
+            self._remove(offset - before, before)
+        if behind:
+            self._remove(offset + count, behind)
+        self._add(offset - before, before + count + behind)
+
+
+Lifetimes = Sequence[tuple[Buffer, int, int]]
+
+
+def plan_memory(lifetimes: Lifetimes) -> tuple[dict[Buffer, int], int]:
     """Byte offsets in the workspace and its size, from (buffer, first step, last step).
 
-    A place is free again after the last step that reads it, and is given first to a value of the same size: one walk
-    over the steps.
+    A few values are placed from the largest to the smallest, which leaves the smallest gaps; many in the order of the
+    steps, which takes time in proportion to their number.
     """
+    if len(lifetimes) <= FEW:
+        return _by_size(lifetimes)
+    return _by_time(lifetimes)
+
+
+def _by_size(lifetimes: Lifetimes) -> tuple[dict[Buffer, int], int]:
+    """Each value goes into the smallest gap between those, placed already, that are alive with it."""
+    offsets: dict[Buffer, int] = {}
+    placed: list[tuple[int, int, int, int]] = []  # (offset, offset behind, first, last)
+    for buffer, first, last in sorted(lifetimes, key=lambda entry: -entry[0].nbytes):
+        need = _bytes(buffer)
+        gaps, end = [], 0
+        for start, stop, begin, finish in placed:  # in the order of offsets
+            if begin <= last and finish >= first:
+                if start - end >= need:
+                    gaps.append((start - end, end))
+                end = max(end, stop)
+        offset = offsets[buffer] = min(gaps)[1] if gaps else end
+        insort(placed, (offset, offset + need, first, last))
+    return offsets, max((stop for _, stop, _, _ in placed), default=0)
+
+
+def _by_time(lifetimes: Lifetimes) -> tuple[dict[Buffer, int], int]:
+    """One walk over the steps: a place is free again after the last step that reads it."""
     starts: dict[int, list[Buffer]] = {}
     ends: dict[int, list[Buffer]] = {}
     for buffer, first, last in lifetimes:
         starts.setdefault(first, []).append(buffer)
         ends.setdefault(last, []).append(buffer)
     offsets: dict[Buffer, int] = {}
-    free: dict[int, list[int]] = {}
-    size = 0
+    free = _Free()
     for step in sorted({*starts, *ends}):
-        for buffer in starts.get(step, ()):
-            need = -(-max(buffer.nbytes, 1) // ALIGNMENT) * ALIGNMENT
-            places = free.get(need)
-            if places:
-                offsets[buffer] = places.pop()
-            else:
-                offsets[buffer] = size
-                size += need
+        for buffer in sorted(starts.get(step, ()), key=_bytes, reverse=True):
+            offsets[buffer] = free.take(_bytes(buffer))
         for buffer in ends.get(step, ()):
-            need = -(-max(buffer.nbytes, 1) // ALIGNMENT) * ALIGNMENT
-            free.setdefault(need, []).append(offsets[buffer])
-    return offsets, size
+            free.give(offsets[buffer], _bytes(buffer))
+    return offsets, free.size
+
+
+def _bytes(buffer: Buffer) -> int:
+    return -(-max(buffer.nbytes, 1) // ALIGNMENT) * ALIGNMENT

@@ -99,6 +99,14 @@ class Program:
         """The position of a buffer that isn't in the workspace among the values of a call."""
         return self._external.setdefault(buffer, len(self._external))
 
+    @property
+    def memory(self) -> dict[str, int]:
+        """Bytes by what they hold; `peak` is all that a call needs beside its inputs."""
+        kinds = {"outputs": ("output", "host"), "constants": ("constant",), "inputs": ("input",)}
+        found = {name: sum(b.nbytes for b in self._external if b.kind in of) for name, of in kinds.items()}
+        found["workspace"] = self.workspace_bytes
+        return {"peak": found["workspace"] + found["outputs"] + found["constants"], **found}
+
     # ---- building
 
     def _segments(self) -> list[_Segment | HostStep]:

@@ -173,11 +173,9 @@ class Specialization:
 
     @property
     def memory(self) -> dict[str, int]:
-        """Bytes of the workspace, of outputs and of inputs of the program that computes values."""
-        program = self._code.program
-        return {"workspace": program.workspace_bytes,
-                "outputs": sum(o.type.nbytes for o in self.graph.outputs if hasattr(o, "type")),
-                "inputs": sum(node.type.nbytes for node in self.graph.inputs)}
+        """Bytes of a call of the program that computes values: `peak` is the sum of its workspace, its results, and
+        the arrays that it holds ready (`constants`); `inputs` are the caller's."""
+        return self._code.program.memory
 
     def explain(self) -> str:
         """On what this trace depends: types of its inputs, looks at values, and names outside the function."""

@@ -1304,7 +1304,8 @@ def test_specialize_explain_and_report_what_was_traced() -> None:
     sources = "\n".join(k.source for k in s.kernels)
     assert "rt.exp(x) * GLOBAL_SCALE" in sources and "vm_exp_f64" in sources
     assert "define" in s.kernels[0].llvm and s.kernels[0].asm.strip()
-    assert s.memory["outputs"] == 24
+    assert s.memory["outputs"] == 24 + 1  # and the guarded value
+    assert s.memory["peak"] == sum(s.memory[kind] for kind in ("workspace", "outputs", "constants"))
     same(f(x), g(x))
 
 

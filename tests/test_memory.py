@@ -1,0 +1,66 @@
+"""The memory plan: values that are alive together never overlap, and the others share their places."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import retape as rt
+from retape.codegen import memory
+from retape.codegen.memory import ALIGNMENT, plan_memory
+from retape.codegen.views import Buffer
+from retape.ir import f64
+
+
+def values(*lifetimes: tuple[int, int, int]) -> list[tuple[Buffer, int, int]]:
+    """Buffers of so many units of alignment, and their first and last steps."""
+    return [(Buffer(f64, units * ALIGNMENT // 8, "arena"), first, last) for units, first, last in lifetimes]
+
+
+def live(lifetimes: list[tuple[Buffer, int, int]]) -> int:
+    """The most units that are alive in one step: no plan can do with less."""
+    steps = {step for _, first, last in lifetimes for step in (first, last)}
+    return max((sum(max(b.nbytes // ALIGNMENT, 1) for b, first, last in lifetimes if first <= s <= last)
+                for s in steps), default=0)
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 12), st.integers(0, 5)), max_size=30), st.booleans())
+def test_no_two_values_overlap(drawn: list[tuple[int, int, int]], few: bool) -> None:
+    lifetimes = values(*((units, first, first + length) for units, first, length in drawn))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(memory, "FEW", 1000 if few else 0)
+        offsets, size = plan_memory(lifetimes)
+    places = [(offsets[b], offsets[b] + max(b.nbytes, 1), first, last) for b, first, last in lifetimes]
+    assert all(start % ALIGNMENT == 0 and stop <= size for start, stop, _, _ in places)
+    for number, (start, stop, first, last) in enumerate(places):
+        for other, behind, begin, end in places[:number]:
+            assert stop <= other or behind <= start or last < begin or end < first
+    assert live(lifetimes) * ALIGNMENT <= size <= sum(max(b.nbytes, 1) + ALIGNMENT - 1 for b, _, _ in lifetimes)
+
+
+@pytest.mark.parametrize("few", [1000, 0])
+def test_a_large_place_is_split_and_put_together_again(few: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "FEW", few)
+    lifetimes = values((8, 0, 1), (3, 2, 3), (5, 2, 4), (8, 5, 6), (9, 7, 8), (2, 8, 9))
+    _, size = plan_memory(lifetimes)
+    assert size == live(lifetimes) * ALIGNMENT == 11 * ALIGNMENT
+
+
+def test_long_programs_are_planned_in_one_walk() -> None:
+    lifetimes = values(*((1 + n % 7, n, n + 2 + n % 3) for n in range(20_000)))
+    assert plan_memory(lifetimes)[1] <= 1.3 * live(lifetimes) * ALIGNMENT
+
+
+def test_memory_of_a_call() -> None:
+    def chain(x: Any) -> Any:
+        for _ in range(20):
+            x = rt.exp(x @ x * 0.01)
+        return x
+
+    s = rt.compile(chain).specialize(np.ones((100, 100)))
+    assert s.memory == {"peak": 240_000, "workspace": 160_000, "outputs": 80_000, "constants": 0,
+                        "inputs": 80_000}
