@@ -18,7 +18,8 @@ from retape.ir.types import BOOL, COMPLEX, FLOAT
 
 from .rows import KEPT, fits, is_alias, kept_in_row, row_dims, sections
 
-__all__ = ["REDUCING", "Group", "Plan", "from_memory", "fuse", "is_fusable", "kernel_text", "space_of"]
+__all__ = ["REDUCING", "Group", "Plan", "from_memory", "fuse", "is_fusable", "kernel_text", "rounds_by_order",
+           "space_of"]
 
 REDUCING = frozenset({"embed", "reduction", "scatter"})  # computed over their operand's space, complete behind the loop
 STATEMENTS = 400  # longer functions take more than linear time to compile
@@ -55,10 +56,10 @@ class Plan:
     inlined: set[Node]
 
 
-def is_fusable(node: Node) -> bool:
-    """Whether generated code can compute the node."""
+def is_fusable(node: Node, strict: bool = False) -> bool:
+    """Whether generated code can compute the node; if `strict`, in eager execution's order of additions."""
     kind, category = node.op.kind, node.type.dtype.category
-    if kind in ("view", "source", "library") or category == COMPLEX:
+    if kind in ("view", "source", "library") or category == COMPLEX or (strict and rounds_by_order(node)):
         return False
     first = None
     for operand in node.inputs:
@@ -73,6 +74,14 @@ def is_fusable(node: Node) -> bool:
     if kind == "reduction":
         return bool(node.op.kernel) and first.type.dtype.category != BOOL
     return kind in ("embed", "gather") or (kind == "scatter" and category != BOOL)
+
+
+def rounds_by_order(node: Node) -> bool:
+    """Whether the order of additions or multiplications decides the node's last bits."""
+    if node.type.dtype.category < FLOAT:
+        return False
+    return node.op.name == "matmul" or node.op.kind == "scatter" \
+        or (node.op.kind == "reduction" and node.op.kernel in ("radd", "rmul"))
 
 
 def kernel_text(node: Node) -> str | None:
@@ -110,7 +119,8 @@ class _Stages:
     trailing dims how many dims lead, and `rowwise` holds the values of one number a row of their space.
     """
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, strict: bool) -> None:
+        self.strict = strict
         self.stage: dict[Node, int] = {}
         self.space: dict[Node, Shape] = {}
         self.fused: set[Node] = set()
@@ -118,7 +128,7 @@ class _Stages:
         self.rows: dict[Shape, int] = {}
         self.rowwise: set[object] = set()
         for node in graph.nodes:
-            if node.op.kind == "reduction" and is_fusable(node):
+            if node.op.kind == "reduction" and is_fusable(node, strict):
                 self.rows.setdefault(space_of(node), row_dims(space_of(node), node.attr("axis")))
         for node in graph.nodes:
             self.visit(node)
@@ -132,7 +142,7 @@ class _Stages:
         return self.stage[node] + 1
 
     def visit(self, node: Node) -> None:
-        fusable = is_fusable(node)
+        fusable = is_fusable(node, self.strict)
         if not self.rowwise.isdisjoint(node.inputs) and self._hosted(node, fusable):
             return
         if not fusable:
@@ -195,9 +205,9 @@ class _Stages:
         return parent.op.kind != "reduction" and self.space[parent] == space and not rowwise
 
 
-def fuse(graph: Graph) -> Plan:
-    """Group the operations of a graph into kernels."""
-    stages = _Stages(graph)
+def fuse(graph: Graph, strict: bool = False) -> Plan:
+    """Group the operations of a graph into kernels; `strict` leaves sums and products to eager execution."""
+    stages = _Stages(graph, strict)
     inlined = set(stages.small)
     groups = _components(graph, stages, inlined)
     home = {node: group for group in groups for node in group.nodes}

@@ -19,16 +19,20 @@ from .views import Buffer, View, apply_view, contiguous_view
 __all__ = ["HostStep", "KernelStep", "Lowered", "ProductStep", "Step", "lower"]
 
 
-def lower(graph: Graph, reorder: bool = True) -> Lowered:
+def lower(graph: Graph, strict: bool = False) -> Lowered:
     """Simplify, fuse and place a graph's operations. The graph may be of any kind: saved values, guards and what
-    effects write are further outputs, in that order; the caller carries the writes out. With `reorder`, sums of
-    products are added up as is fastest."""
+    effects write are further outputs, in that order; the caller carries the writes out.
+
+    With `strict`, nothing is done that could change a bit of a sum or a product: no contraction, no other order.
+    """
     owners = _owners(graph)
-    graph = hoist_reshapes(collect_embeds(simplify(graph, MARKERS)))
-    tiny = suits(graph)
-    if reorder and not tiny:
+    graph = simplify(graph, MARKERS)
+    if not strict:
+        graph = hoist_reshapes(collect_embeds(graph))
+    tiny = suits(graph, strict)
+    if not strict and not tiny:
         graph = collect_products(graph)
-    return _Lowering(_with_copies(graph)).run(owners, tiny)
+    return _Lowering(_with_copies(graph), strict).run(owners, tiny)
 
 
 def results_of(graph: Graph) -> list[Operand]:
@@ -114,14 +118,14 @@ class _Lowering(Draft):
 
     def _fused(self) -> None:
         """Kernels over loops, and calls between them."""
-        plan = fuse(self.graph)
+        plan = fuse(self.graph, self.strict)
         placement = place(self, plan)
         for step in placement.steps:
             for assembly in placement.due.get(step, ()):
                 begin(self, assembly)
             if isinstance(step, Group):
                 self.kernel(step, plan.stored, plan.inlined)
-            elif is_product(step):
+            elif is_product(step) and not self.strict:
                 multiply(self, step)
             elif step in placement.assemblies:
                 finish(self, placement.assemblies[step])

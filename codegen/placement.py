@@ -162,7 +162,8 @@ class Placement:
                 or value.type.dtype is not view.buffer.dtype or not value.type.numel or not self._viewable(value, view):
             return False
         if value in self.called:
-            return is_assembled(value) or ((is_product(value) or adds(value)) and takes(view))
+            return is_assembled(value) or (
+                not self.draft.strict and (is_product(value) or adds(value)) and takes(view))
         # reductions and scatters fill their result before they run: they take it for a contiguous array
         return value.op.kind in ("pointwise", "gather") or (view.offset == 0 and view.is_row_major)
 

@@ -29,13 +29,15 @@ __all__ = ["Program", "compile_graph"]
 Values = list[Any]
 
 
-def compile_graph(graph: Graph) -> Program:
+def compile_graph(graph: Graph, strict: bool = False) -> Program:
     """Compile a graph; the result is called with one array (or float, for a weak input) for each graph input.
+
+    With `strict` it gives the bits of eager execution, but for transcendental functions.
 
     Raises `KernelFailed` where generated code is refused.
     """
     with paused:
-        lowered = lower(graph)
+        lowered = lower(graph, strict)
     with rarely:
         return Program(lowered)
 
@@ -118,13 +120,14 @@ class Program:
         bound: list[_Row] = []
         start = 0
         known: dict[str, Kernel] = {}
+        options = {"contract": False} if self.lowered.strict else {}
         for step in self.lowered.steps:
             if isinstance(step, HostStep):
                 cuts.append((start, len(rows), step))
                 start = len(rows)
                 continue
             if isinstance(step, KernelStep):
-                kernel = kernel_for(step.emitted)
+                kernel = kernel_for(step.emitted, **options)
                 if step.emitted.source not in known:
                     known[step.emitted.source] = kernel
                     self.kernels.append(kernel)

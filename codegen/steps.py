@@ -52,9 +52,10 @@ Step = KernelStep | ProductStep | HostStep
 
 @dataclass(slots=True)
 class Lowered:
-    """A program before it is bound to memory. `outputs` tells where each result lies, and whether it is copied out."""
+    """A program before it is bound to memory. With `strict`, its kernels round each operation. `outputs` tells where each result lies, and whether it is copied out."""
 
     graph: Graph
+    strict: bool = False
     steps: list[Step] = field(default_factory=list)
     inputs: list[Buffer] = field(default_factory=list)
     outputs: list[tuple[View | Any, bool]] = field(default_factory=list)
@@ -70,9 +71,10 @@ def input_view(node: Node, buffer: Buffer) -> View:
 class Draft:
     """A program that is being lowered: where each value lies (`views`), and the steps so far."""
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, strict: bool = False) -> None:
         self.graph = graph
-        self.result = Lowered(graph)
+        self.strict = strict
+        self.result = Lowered(graph, strict)
         self.views: dict[Node, View] = {}
         self.emitter = Emitter(contiguous_view(self.result.status, ()))
         for node in graph.inputs:

@@ -27,7 +27,7 @@ STATEMENTS = 400
 MOVES = frozenset({"cat", "embed", "slice_scatter"})
 
 
-def suits(graph: Graph) -> bool:
+def suits(graph: Graph, strict: bool = False) -> bool:
     """Whether every value is tiny, every operation can be scalar code, and there is not too much of it."""
     work = 0
     for node in (*graph.inputs, *graph.nodes):
@@ -36,9 +36,9 @@ def suits(graph: Graph) -> bool:
     for node in graph.nodes:
         if node.op.kind in ("view", "source") or node.op.name in MOVES:
             continue
-        if node.op.name == "matmul":
+        if node.op.name == "matmul" and not strict:
             work += node.type.numel * next(node.parents()).type.shape[-1]
-        elif is_fusable(node) and not is_indexed(node):
+        elif is_fusable(node, strict) and not is_indexed(node):
             work += max(node.type.numel, *(p.type.numel for p in node.parents()))
         else:
             return False

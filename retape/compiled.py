@@ -38,9 +38,12 @@ class CompiledFunction:
     turn, up to `budget` of them for one signature, after which the function runs eagerly (with one warning).
     """
 
-    def __init__(self, function: Callable[..., Any], budget: int = BUDGET, fallback: str = "eager") -> None:
+    def __init__(self, function: Callable[..., Any], budget: int = BUDGET, fallback: str = "eager",
+                 numerics: str = "default") -> None:
         if fallback not in ("eager", "error"):
             raise ValueError(f"fallback is 'eager' or 'error', not {fallback!r}")
+        if numerics not in ("default", "strict"):
+            raise ValueError(f"numerics is 'default' or 'strict', not {numerics!r}")
         if isinstance(function, np.ufunc):
             raise located(UnsupportedOp(f"`np.{function.__name__}` is a ufunc of NumPy, not a function of tensors",
                                         ("why", "its own parameters (out, where, ...) can't be traced"),
@@ -49,6 +52,7 @@ class CompiledFunction:
         self.function = function
         self.budget = budget
         self.fallback = fallback
+        self.numerics = numerics
         self.traces = 0
         self._entry: Callable[[tuple[Any, ...]], Any] | None = None
         self._known: dict[Any, list[Specialization]] = {}
@@ -70,7 +74,7 @@ class CompiledFunction:
         bound = instance.__dict__.setdefault("_compiled_methods", {}) if hasattr(instance, "__dict__") else {}
         name = self.function.__name__
         if name not in bound:
-            bound[name] = CompiledFunction(self.function.__get__(instance, owner), self.budget, self.fallback)
+            bound[name] = CompiledFunction(self.function.__get__(instance, owner), self.budget, self.fallback, self.numerics)
         return bound[name]
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -176,7 +180,7 @@ class CompiledFunction:
             if not overlapping(arrays, [i for i, a in enumerate(arrays) if isinstance(a, np.ndarray)]):
                 raise
             return self._eager(call)  # arguments that share memory: eager code knows their order of reads and writes
-        known = Specialization(recorded, environment, call.leaves)
+        known = Specialization(recorded, environment, call.leaves, self.numerics == "strict")
         if commit:
             outputs = [out for out in (*recorded.outputs, *recorded.extra) if isinstance(out, Tensor)]
             known.effects.repeat_on(call.given, call.leaves, outputs)
@@ -200,10 +204,10 @@ class CompiledFunction:
 
 
 @overload
-def compile(function: Callable[..., Any], *, budget: int = ..., fallback: str = ...) -> CompiledFunction: ...
+def compile(function: Callable[..., Any], *, budget: int = ..., fallback: str = ..., numerics: str = ...) -> CompiledFunction: ...
 @overload
-def compile(*, budget: int = ..., fallback: str = ...) -> Callable[[Callable[..., Any]], CompiledFunction]: ...
-def compile(function: Any = None, *, budget: int = BUDGET, fallback: str = "eager") -> Any:
+def compile(*, budget: int = ..., fallback: str = ..., numerics: str = ...) -> Callable[[Callable[..., Any]], CompiledFunction]: ...
+def compile(function: Any = None, *, budget: int = BUDGET, fallback: str = "eager", numerics: str = "default") -> Any:
     """Compile a function, as `@rt.compile`, `@rt.compile(budget=...)` or `rt.compile(f)`.
 
     Arguments may be tensors, arrays, numbers and nested tuples, lists and dicts of them. Where no argument is a tensor,
@@ -211,7 +215,11 @@ def compile(function: Any = None, *, budget: int = BUDGET, fallback: str = "eage
     part of the signature. Raises `UnsupportedOp` where the function does something that can't be compiled. Where
     generated code itself can't be built, which would be a bug of retape, the function runs eagerly with a warning, or
     raises `KernelFailed` under `fallback="error"`.
+
+    Under `numerics="strict"` results are those of eager execution to the last bit, but for transcendental functions: no
+    operations are contracted, and sums and matrix products are NumPy's own. The default contracts, and adds in an order
+    of its own, which is the same on every number of threads.
     """
     if function is None:
-        return lambda f: CompiledFunction(f, budget, fallback)
-    return CompiledFunction(function, budget, fallback)
+        return lambda f: CompiledFunction(f, budget, fallback, numerics)
+    return CompiledFunction(function, budget, fallback, numerics)

@@ -26,18 +26,19 @@ if TYPE_CHECKING:
 __all__ = ["Derivative", "DifferentiableGraph"]
 
 
-def compile_graph(graph: Graph) -> Program:
+def compile_graph(graph: Graph, strict: bool = False) -> Program:
     """`codegen.compile_graph`; the compiler is imported when the first program is made."""
     from retape import codegen
 
-    return codegen.compile_graph(graph)
+    return codegen.compile_graph(graph, strict)
 
 
 class Derivative:
     """The forward and backward graphs of `graph` with respect to some of its inputs, and their programs."""
 
-    def __init__(self, graph: Graph, wrt: Sequence[int]) -> None:
+    def __init__(self, graph: Graph, wrt: Sequence[int], strict: bool = False) -> None:
         self.graph = graph
+        self.strict = strict
         self.wrt = tuple(wrt)
         with paused:
             self.joint = differentiate(graph, [graph.inputs[i] for i in wrt])
@@ -49,36 +50,37 @@ class Derivative:
 
     @once
     def forward_program(self) -> Program:
-        return compile_graph(self.forward)
+        return compile_graph(self.forward, self.strict)
 
     @once
     def backward_program(self) -> Program:
-        return compile_graph(self.backward)
+        return compile_graph(self.backward, self.strict)
 
     @once
     def whole(self) -> DifferentiableGraph:
         """The derivative as a function of cotangents and inputs, itself differentiable."""
-        return DifferentiableGraph(backward_graph(self.joint))
+        return DifferentiableGraph(backward_graph(self.joint), self.strict)
 
 
 class DifferentiableGraph:
     """Calls a graph on tensors; results carry the derivative that the graph's differentiation gives."""
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, strict: bool = False) -> None:
         self.graph = graph
+        self.strict = strict
         self.written = frozenset(graph.inputs.index(effect.target) for effect in graph.effects)
         self._derivatives: dict[tuple[int, ...], Derivative] = {}
 
     @once
     def program(self) -> Program:
         """Values only."""
-        return compile_graph(self.graph)
+        return compile_graph(self.graph, self.strict)
 
     def derivative(self, wrt: tuple[int, ...]) -> Derivative:
         """The derivative with respect to inputs `wrt`, found once."""
         found = self._derivatives.get(wrt)
         if found is None:
-            found = self._derivatives[wrt] = Derivative(self.graph, wrt)
+            found = self._derivatives[wrt] = Derivative(self.graph, wrt, self.strict)
         return found
 
     def __call__(

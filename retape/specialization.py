@@ -37,10 +37,10 @@ class Specialization:
     code of both.
     """
 
-    def __init__(self, recorded: Recorded, environment: Environment, leaves: list[Any]) -> None:
+    def __init__(self, recorded: Recorded, environment: Environment, leaves: list[Any], strict: bool = False) -> None:
         self.graph: Graph = recorded.graph
         self.environment = environment
-        self._code = DifferentiableGraph(recorded.graph)
+        self._code = DifferentiableGraph(recorded.graph, strict)
         self.sources = recorded.inputs
         self.grads = recorded.grads
         self.random = recorded.random

@@ -72,6 +72,17 @@ def _erfc(x: Any) -> Any:
     return erfc(x)
 
 
+def _power(x: Any, y: Any) -> Any:
+    """Small whole powers are products, as in compiled code."""
+    if y.__class__ in (int, float) and x.__class__ not in (int, float):
+        if y == 3:
+            return x * x * x
+        if y == 4:
+            square = x * x
+            return square * square
+    return x**y
+
+
 def _pow_by_base(b: Any, ct: Any, x: Any, y: Any) -> Any:
     if isinstance(y, (int, float)):  # an exponent known now
         if y == 0:
@@ -108,7 +119,7 @@ pointwise("div", "x y", np.true_divide,
           lambda b, ct, y, out: b.neg(b.mul(ct, b.div(out, y))),
           kernel="{x} / {y}", form="x/y", doc="Quotient; integers give floats.", lowest=FLOAT, promotion="float",
           domain=(REAL, (0.5, 3.0)), cost=4.0)
-pointwise("pow", "x y", lambda x, y: x**y, _pow_by_base, _pow_by_exponent,
+pointwise("pow", "x y", _power, _pow_by_base, _pow_by_exponent,
           kernel="vm_pow_{t}({x}, {y})", kernel_integer=None, form="x**y", doc="`x` to the power `y`.", lowest=1,
           domain=((0.3, 3.0), REAL), cost=30.0, ulp=4.0)
 pointwise("floor_divide", "x y", np.floor_divide, STEP,

@@ -60,7 +60,13 @@ def _wide(dtype: DType) -> DType:
 
 
 def _reduce(ufunc: Any, x: Any, axis: Axes, keepdims: bool) -> Any:
-    """NumPy's reduction; integers and truth values are added up as int64."""
+    """NumPy's reduction; integers and truth values are added up as int64.
+
+    NumPy adds in the order in which elements lie in memory. Floats are brought into row-major order first, so that the
+    rounding of a sum depends on its operand's values alone.
+    """
+    if x.dtype.kind in "fc" and not x.flags.c_contiguous:
+        x = x.copy()
     return ufunc.reduce(x, axis=axis, keepdims=keepdims, dtype=np.int64 if x.dtype.kind in "bui" else None)
 
 
