@@ -52,7 +52,10 @@ Step = KernelStep | ProductStep | HostStep
 
 @dataclass(slots=True)
 class Lowered:
-    """A program before it is bound to memory. With `strict`, its kernels round each operation. `outputs` tells where each result lies, and whether it is copied out."""
+    """A program before it is bound to memory. With `strict`, its kernels round each operation.
+
+    `outputs` tells where each result lies, and whether it is copied out.
+    """
 
     graph: Graph
     strict: bool = False

@@ -114,7 +114,8 @@ def compare(function: Callable[..., Any], *args: Any, seed: int = 0, **kwargs: A
     Gradients are those of the outputs contracted with random cotangents, with respect to all floating-point arguments.
     A function that isn't compiled yet is compiled first. A difference counts as rounding up to a bound relative to the
     largest element, and beyond it where the function compiled with strict numerics doesn't show it. Where results
-    differ by more, the operations are compared one by one and the first that differs is named. Raises `TypeError` where there is nothing to compare.
+    differ by more, the operations are compared one by one and the first that differs is named. Raises `TypeError` where
+    there is nothing to compare.
     """
     compiled = function if isinstance(function, CompiledFunction) else CompiledFunction(function)
     found = Comparison(compiled.__qualname__)

@@ -74,7 +74,8 @@ class CompiledFunction:
         bound = instance.__dict__.setdefault("_compiled_methods", {}) if hasattr(instance, "__dict__") else {}
         name = self.function.__name__
         if name not in bound:
-            bound[name] = CompiledFunction(self.function.__get__(instance, owner), self.budget, self.fallback, self.numerics)
+            bound[name] = CompiledFunction(
+                self.function.__get__(instance, owner), self.budget, self.fallback, self.numerics)
         return bound[name]
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -204,9 +205,13 @@ class CompiledFunction:
 
 
 @overload
-def compile(function: Callable[..., Any], *, budget: int = ..., fallback: str = ..., numerics: str = ...) -> CompiledFunction: ...
+def compile(
+    function: Callable[..., Any], *, budget: int = ..., fallback: str = ..., numerics: str = ...
+) -> CompiledFunction: ...
 @overload
-def compile(*, budget: int = ..., fallback: str = ..., numerics: str = ...) -> Callable[[Callable[..., Any]], CompiledFunction]: ...
+def compile(
+    *, budget: int = ..., fallback: str = ..., numerics: str = ...
+) -> Callable[[Callable[..., Any]], CompiledFunction]: ...
 def compile(function: Any = None, *, budget: int = BUDGET, fallback: str = "eager", numerics: str = "default") -> Any:
     """Compile a function, as `@rt.compile`, `@rt.compile(budget=...)` or `rt.compile(f)`.
 
