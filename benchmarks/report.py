@@ -118,10 +118,15 @@ def table(headings: list[str], lines: list[list[str]]) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in rows)
 
 
+def ordered(workloads: dict[str, Rows]) -> list[str]:
+    """By the warm ratio to JAX, the best first."""
+    return sorted(workloads, key=lambda w: (math.isnan(r := against_jax(workloads[w], "warm")), r, w))
+
+
 def warm_table(workloads: dict[str, Rows]) -> str:
     """Warm medians in milliseconds, ordered by the ratio to JAX."""
     names = [n for n in IMPLEMENTATIONS if any("warm" in rows.get(n, {}) for rows in workloads.values())]
-    order = sorted(workloads, key=lambda w: (math.isnan(r := against_jax(workloads[w], "warm")), r, w))
+    order = ordered(workloads)
     lines = [[w, ratio(against_jax(workloads[w], "warm")),
               *(number(value(workloads[w], n, "warm") * 1e3) for n in names)] for w in order]
     average = mean([against_jax(rows, "warm") for rows in workloads.values()])
@@ -134,9 +139,9 @@ def first_table(workloads: dict[str, Rows]) -> str:
     keys = {"cold": 1e3, "cached": 1e3, "cold_startup": 1e3, "startup": 1e3, "peak": 1e-6}
     lines = []
     for w, rows in workloads.items():
-        cells = [f"{number(value(rows, 'retape', key) * unit)} / {number(of_jax(rows, key) * unit)} "
-                 f"**{ratio(against_jax(rows, key))}**" for key, unit in keys.items()]
-        lines.append([w, *(cell.replace("****", "") for cell in cells)])
+        lines.append([w, *("" if math.isnan(against_jax(rows, key)) else
+                           f"{number(value(rows, 'retape', key) * unit)} / {number(of_jax(rows, key) * unit)} "
+                           f"**{ratio(against_jax(rows, key))}**" for key, unit in keys.items())])
     means = [f"**{ratio(mean([against_jax(rows, key) for rows in workloads.values()]))}**" for key in keys]
     return table(["retape / JAX **ratio**", "cold, ms", "cached, ms", "from import, cold, ms",
                   "from import, cached, ms", "peak, MB"], [*lines, ["geometric mean", *means]])
@@ -189,8 +194,8 @@ def draw(results: dict[str, Any], path: Path) -> Path:
     marks = {"retape_eager": "|", "jax": "o", "jax_unrolled": "d", "torch": "s", "torch_compile": "^", "pytensor": "v",
              "numba": "x", "numpy": "+"}
     everything = sorted(results["cores"].items())
-    order = sorted(everything[0][1], key=lambda w: -against_jax(everything[0][1][w], "warm"), reverse=True)
-    figure, axes = plt.subplots(1, len(everything), sharey=True, squeeze=False,
+    order = ordered(everything[0][1])[::-1]
+    figure, axes = plt.subplots(1, len(everything), sharex=True, sharey=True, squeeze=False,
                                 figsize=(5.5 * len(everything) + 1.5, 0.26 * len(order) + 1.6))
     for axis, (cores, workloads) in zip(axes[0], everything, strict=True):
         axis.axvline(1.0, color="black", linewidth=1.2)
