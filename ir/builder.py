@@ -112,6 +112,16 @@ class GraphBuilder(Builder):
                 return found
         if type is None:
             type = self._infer(op, [i.type if i.__class__ is Node else i for i in inputs], attrs, values)
+        node = self.append(op, inputs, attrs, type, origin, name)
+        if self.consing:
+            self._known[key] = node
+        return node
+
+    def append(
+        self, op: Op, inputs: tuple[Operand, ...], attrs: tuple[Any, ...], type: TensorType, origin: Origin = None,
+        name: str | None = None,
+    ) -> Node:
+        """Append an operation as it is, under `name` or the op's (or the builder's) with the node's number."""
         name = name or f"{self.prefix or op.name}{len(self.nodes)}"
         if name in self._names:
             name = self.unique(name)
@@ -119,8 +129,6 @@ class GraphBuilder(Builder):
             self._names.add(name)
         node = Node(op, inputs, attrs, type, name, self.origin if origin is None else origin)
         self.nodes.append(node)
-        if self.consing:
-            self._known[key] = node
         return node
 
     def infer(self, op: Op, inputs: tuple[Operand, ...], attrs: tuple[Any, ...]) -> TensorType:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import gc
 import threading
+from contextlib import ContextDecorator
 from typing import Any
 
 __all__ = ["paused", "rarely"]
@@ -18,8 +19,8 @@ RARE = (200_000, 20, 100)  # new containers between collections of the young, an
 _lock = threading.Lock()
 
 
-class _Held:
-    """A context manager for all threads: the strongest one that any thread is in holds."""
+class _Held(ContextDecorator):
+    """A context manager and decorator for all threads: the strongest one that any thread is in holds."""
 
     before: tuple[int, ...] = ()  # the thresholds outside
     present: tuple[int, ...] = ()  # those set here

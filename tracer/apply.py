@@ -73,11 +73,14 @@ def _carry_out(op: Op, operands: tuple[Any, ...], arrays: list[Any], attrs: tupl
         result = np.asarray(result)
     out = wrap(result)
     recorded = requires and state.grad_enabled and op.differentiable and result.dtype.kind in "fc"
-    if state.tracer is not None:
-        state.tracer.record(op, operands, attrs, out, requires and not recorded)
-    if recorded:
-        out._requires_grad = True
-        out._grad_fn = GradNode.record(op, operands, arrays, attrs, out)
+    tracer = state.tracer
+    if recorded or tracer is not None:
+        place = site()
+        if tracer is not None:
+            tracer.record(op, operands, attrs, out, requires and not recorded, place)
+        if recorded:
+            out._requires_grad = True
+            out._grad_fn = GradNode.record(op, operands, arrays, attrs, out, place)
     if op.kind == "view":
         _mark_view(out, operands[0], op, attrs)
     return out

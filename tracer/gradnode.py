@@ -55,9 +55,9 @@ class GradNode:
     __slots__ = ("__weakref__", "attrs", "edges", "freed", "hooks", "label", "literals", "metas", "op", "retained",
                  "saved", "sequence", "site")
 
-    def __init__(self) -> None:
+    def __init__(self, place: Site | None = None) -> None:
         self.sequence = next(_sequence)
-        self.site: Site = site()
+        self.site: Site = place or site()
         self.freed: Site | None = None
         self.label: str | None = None  # the result's name in a trace
         self.hooks: list[Callable[[Any], Any]] | None = None
@@ -66,10 +66,12 @@ class GradNode:
         self.edges: tuple[Edge, ...] = ()
 
     @staticmethod
-    def record(op: Op, operands: tuple[Any, ...], arrays: list[Any], attrs: tuple[Any, ...], out: Tensor) -> GradNode:
+    def record(
+        op: Op, operands: tuple[Any, ...], arrays: list[Any], attrs: tuple[Any, ...], out: Tensor, place: Site,
+    ) -> GradNode:
         """A node for `out = op(operands)` that keeps just what the rules of the operands in question name."""
         cls = _classes.get(op.name) or node_class(op.name)
-        node = cls()
+        node = cls(place)
         node.op = op
         node.attrs = attrs
         edges: list[Edge] = []
@@ -210,4 +212,4 @@ def attach_outputs(
     cls = _classes.get(name) or _classes.setdefault(name, type(f"{name}Backward", (OutputNode,), {"__slots__": ()}))
     for position, out in enumerate(outputs):
         if position not in skip and out._data.dtype.kind in "fc":
-            out._grad_fn, out._requires_grad = cls(call, position), True  # type: ignore[call-arg]
+            out._grad_fn, out._requires_grad = cls(call, position), True  # type: ignore[call-arg, arg-type]

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from retape.ir import Graph
+from retape.ir.collection import rarely
 from retape.ir.errors import RetapeError, UnsupportedOp
 from retape.ir.types import weak_type
 
@@ -55,6 +56,7 @@ class Recorded:
     barred: dict[int, RetapeError]  # outputs from which backward raises
 
 
+@rarely
 def trace(
     function: Callable[..., Any], name: str, of: str, leaves: Sequence[tuple[str, Any]],
     rebuild: Callable[[list[Any]], Any], environment: Environment, commit: bool = True,

@@ -9,13 +9,14 @@ import numpy as np
 
 from retape.ir import CATALOGUE, Array, Effect, GraphBuilder, Guard, Node, Op, TensorType, input_node, type_of
 from retape.ir.errors import RetapeError, UnsupportedOp
+from retape.ir.graph import Origin
 
 from .apply import located
 from .environment import Environment
 from .gradnode import next_sequence
 from .outside import GradOf, Outside, Write
 from .randomness import Draw
-from .state import site
+from .state import Site, site
 from .tensor import Tensor, wrap
 
 __all__ = ["Tracer", "layout"]
@@ -39,6 +40,7 @@ class Tracer:
         self.journal = Outside()
         self.random: list[Any] = []  # draws, and what else was done with generators, in order
         self.first = next_sequence()  # nodes of autograd with this number or later belong to the trace
+        self._places: dict[tuple[int, int], Site] = {}
         self._bound: list[Tensor] = []
         self._roots: dict[int, tuple[Any, Tensor]] = {}  # arrays from outside, and the first tensor over each
         self._outside: dict[int, Any] = {}  # version counters of memory that lives outside the trace
@@ -157,15 +159,37 @@ class Tracer:
 
     # ---- operations
 
-    def record(self, op: Op, operands: Sequence[Any], attrs: tuple[Any, ...], out: Tensor, cut: bool) -> None:
-        """Append `out = op(operands)`; `cut` says that autograd doesn't see it although an operand requires grad."""
-        inputs = tuple(self.node_of(operand) for operand in operands)
-        weak = any(isinstance(i, Node) and i.type.weak for i in inputs)
-        node: Any = self.builder.emit(
-            op, inputs, attrs, origin=self.note or site(), type=None if weak else type_of(out._data))
+    def record(
+        self, op: Op, operands: Sequence[Any], attrs: tuple[Any, ...], out: Tensor, cut: bool,
+        place: Site | None = None,
+    ) -> None:
+        """Append `out = op(operands)`; `cut` says that autograd doesn't see it although an operand requires grad.
+
+        `place` is the user's line, where it is known.
+        """
+        inputs: list[Any] = []
+        strong = weak = False
+        for operand in operands:
+            found = self.node_of(operand)
+            if found.__class__ is Node:
+                if found.type.weak:
+                    weak = True
+                else:
+                    strong = True
+            inputs.append(found)
+        origin: Origin = self.note or self._shared(place or site())
+        node: Any
+        if strong and not weak:
+            node = self.builder.append(op, tuple(inputs), attrs, type_of(out._data), origin)
+        else:
+            node = self.builder.emit(op, tuple(inputs), attrs, origin=origin, type=None if weak else type_of(out._data))
         if cut and node.type.dtype.is_differentiable:
-            node = self.builder.emit(CATALOGUE["detach"], (node,), origin=node.origin)
+            node = self.builder.append(DETACH, (node,), (), node.type, origin)
         out._traced = (self, node, self.count(out))
+
+    def _shared(self, place: Site) -> Site:
+        """One object for each place in the code, however often a loop comes by."""
+        return self._places.setdefault((id(place[0]), place[1]), place)
 
     def record_named(self, name: str, operands: Sequence[Any], out: Tensor, attrs: tuple[Any, ...] = ()) -> None:
         self.record(CATALOGUE[name], operands, attrs, out, False)
