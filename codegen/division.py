@@ -21,9 +21,9 @@ from .loops import Nest
 from .views import View
 
 if TYPE_CHECKING:
-    from .steps import Draft, KernelStep
+    from .steps import Draft, KernelStep, ProductStep
 
-__all__ = ["WHOLE", "Chunks", "Division", "divide", "divided"]
+__all__ = ["WHOLE", "WAKING", "Chunks", "Division", "divide", "divided", "divided_product", "product_work"]
 
 # Estimated time of a kernel, in nanoseconds [measured on arrays in the second cache, 256-bit vectors]: for an addition
 # of eight bytes, for a byte that is read or written, for an element that is read or written at an index.
@@ -36,6 +36,10 @@ MOST_CHUNKS = 32
 # caller 9 to 14 us, and until that works some 20 more; a row of 33 us alone then takes 45, one of 480 takes 320]
 WAKING = 100000.0
 COMBINING = 0.05  # how much of a kernel's time combining its partial results may take
+# Multiply-adds a nanosecond of one core, for a product and for a matrix by a vector, which waits for memory.
+PRODUCTS = {"f64": (30.0, 4.0), "f32": (70.0, 8.0)}
+PRODUCT_CHUNK = 20000.0
+PANEL = 128  # rows or columns from which on a product is better cut into panels of its result
 LINE = 1024  # elements: loops are cut where blocks of a sum and whole vectors end anyway
 SUMS = {"radd": "sum", "rmul": "prod", "rmax": "amax", "rmin": "amin"}
 
@@ -150,3 +154,40 @@ def divided(draft: Draft, step: KernelStep) -> None:
                                       chunks=chunks))
     for numel, nodes in combined.items():
         draft.kernel(Group(0, (count, numel), nodes), set(nodes), set())
+
+
+def product_work(dtype: str, m: int, n: int, k: int) -> float:
+    """About how long a matrix product takes, in nanoseconds."""
+    return m * n * k / PRODUCTS[dtype][min(m, n) == 1]
+
+
+def divided_product(draft: Draft, step: ProductStep, node: Node) -> None:
+    """Append a product to a draft. Where a small result is made of long sums, they are cut into chunks like others."""
+    given = step.arguments
+    m, n, k = (given[name] for name in "mnk")
+    whole = step.operands[2]
+    long = _sums_are_long(m, n, given["transpose_a"], given["transpose_b"])
+    count = min(MOST_CHUNKS, int(step.work / PRODUCT_CHUNK),
+                int(COMBINING * step.work / (m * n * whole.buffer.dtype.itemsize * 2 * BYTE)))
+    if step.batch > 1 or len(whole.shape) > 2 or given.get("beta") or count < 2 or not long:
+        draft.result.steps.append(step)
+        return
+    size = _rounded(k / count, 16)
+    count = -(-k // size)
+    dtype = whole.buffer.dtype
+    partial = Node(CATALOGUE["clone"], (), (), TensorType(dtype, (count, m, n)), f"{node.name}_parts", node.origin)
+    total = Node(CATALOGUE["sum"], (partial,), ((0,), False), TensorType(dtype, (m, n)), node.name, node.origin)
+    draft.views[total] = whole
+    strides = (given["lda"] if given["transpose_a"] else 1) * size, (1 if given["transpose_b"] else given["ldb"]) * size
+    operands = (*step.operands[:2], draft.place_new(partial))
+    arguments = {**given, "k": size, "ldc": n, "batch_strides": (*strides, m * n), "whole": (None, None, k),
+                 "offsets": (*given["offsets"][:2], 0)}
+    draft.result.steps.append(replace(step, operands=operands, arguments=arguments, batch=count))
+    draft.kernel(Group(0, (count, m, n), [total]), {total}, set())
+
+
+def _sums_are_long(m: int, n: int, transpose_a: bool, transpose_b: bool) -> bool:
+    """Whether panels of the result would be too thin, or read parts of rows."""
+    if min(m, n) > 1:
+        return max(m, n) < PANEL
+    return transpose_a if m > 1 else not transpose_b

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from retape.ir.graph import Node
 from retape.ir.shapes import Shape
 
+from .division import divided_product
 from .loops import build_nest
 from .steps import Draft, ProductStep
 from .views import View, transposed
@@ -64,12 +65,12 @@ def multiply(draft: Draft, node: Node) -> None:
     scales: dict[str, float] = {}
     if node.op.name == "matmul_add":
         scales = {"alpha": node.attr("scale"), "beta": float(isinstance(node.inputs[0], Node))}
-    _append(draft, left, right, out, *outer, scales)
+    _append(draft, left, right, out, *outer, scales, node)
 
 
 def _append(
     draft: Draft, left: _Matrix, right: _Matrix, out: _Matrix, extents: Shape, strides: list[Shape],
-    scales: dict[str, float],
+    scales: dict[str, float], node: Node,
 ) -> None:
     """Append the products of a batch: the innermost dim is walked by one row of the tape, each other by many."""
     m, n = out.view.shape[-2:]
@@ -87,7 +88,7 @@ def _append(
     for index in every(*map(range, extents[:-1])):
         offsets = tuple(view.offset + sum(i * s for i, s in zip(index, steps, strict=False))
                         for view, steps in zip(views, strides, strict=True))
-        draft.result.steps.append(ProductStep(views, {**arguments, "offsets": offsets}, whole[0]))
+        divided_product(draft, ProductStep(views, {**arguments, "offsets": offsets}, whole[0]), node)
 
 
 def _outer(lead: Shape, *matrices: _Matrix) -> tuple[Shape, list[Shape]]:

@@ -333,7 +333,7 @@ def _kernel_row(step: KernelStep, address: int) -> _Row:
 def _product_row(step: ProductStep) -> _Row:
     from .native import blas_threads
 
-    product = blas_threads.divided(get_num_threads(), step.batch, step.arguments)
+    product = blas_threads.divided(get_num_threads(), step.work, step.batch, step.arguments)
     return _Row(product.address, product.ints, product.extent, product.grain, step.operands, product.work,
                 product.shared)
 

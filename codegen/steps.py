@@ -12,7 +12,7 @@ from retape.ir.graph import Node
 from retape.ir.shapes import Shape, row_major_strides
 from retape.ir.types import Literal
 
-from .division import Chunks, divided
+from .division import Chunks, divided, product_work
 from .emit import Emitted
 from .fuse import Group
 from .reuse import Emitter
@@ -36,6 +36,11 @@ class ProductStep:
     operands: tuple[View, View, View]
     arguments: dict[str, Any]
     batch: int
+
+    @property
+    def work(self) -> float:
+        """About how long one of the batch takes, in nanoseconds."""
+        return product_work(**{name: self.arguments[name] for name in ("dtype", "m", "n", "k")})
 
 
 @dataclass(frozen=True, slots=True)

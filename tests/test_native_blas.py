@@ -123,22 +123,22 @@ def test_panels(dtype: str, shape: tuple[int, int, int], monkeypatch: pytest.Mon
         c = np.full((m + 1, n), np.nan, DTYPES[dtype])
         arguments = {"dtype": dtype, "m": m, "n": n, "k": k, "lda": a.shape[1], "ldb": b.shape[1], "ldc": n,
                      "transpose_a": ta, "transpose_b": tb, "offsets": (0, 0, n)}
-        row = blas_threads.divided(4, 1, arguments)
+        row = blas_threads.divided(4, 1e6, 1, arguments)
         assert 2 <= row.extent <= 4 and row.grain == 1 and row.shared
         tape = Tape(np.array([[row.address, 0, 0, 0, row.extent, row.grain]]), 3, np.array(row.ints))
         tape.call(np.arange(3), (a, b, c))
         wanted = (a.T if ta else a) @ (b.T if tb else b)
         np.testing.assert_allclose(c[1:], wanted, rtol=1e-3, atol=1e-10 if dtype == "f64" else 1e-2)
         assert np.isnan(c[0]).all()
-        assert blas_threads.divided(1, 1, arguments)[2:4] == (1, 0)
+        assert blas_threads.divided(1, 1e6, 1, arguments)[2:4] == (1, 0)
 
 
 def test_a_batch_is_shared_as_it_is() -> None:
     arguments = {"dtype": "f64", "m": 100, "n": 100, "k": 100, "lda": 100, "ldb": 100, "ldc": 100,
                  "batch_strides": (10000, 10000, 10000)}
-    row = blas_threads.divided(2, 16, arguments)
+    row = blas_threads.divided(2, 33000.0, 16, arguments)
     assert row.extent == 16 and row.grain >= 1 and row.work > 100000
-    small = blas_threads.divided(2, 16, {**arguments, "m": 2, "n": 2, "k": 2})
+    small = blas_threads.divided(2, 0.3, 16, {**arguments, "m": 2, "n": 2, "k": 2})
     assert small.grain > 16 and not small.shared
 
 
@@ -164,7 +164,7 @@ def test_openblas_is_held_while_any_tape_holds_it() -> None:
 def test_another_blas_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(blas_threads, "hold", lambda: None)
     arguments = {"dtype": "f64", "m": 800, "n": 800, "k": 800, "lda": 800, "ldb": 800, "ldc": 800}
-    assert blas_threads.divided(4, 1, arguments)[2:] == (1, 0, 0.0, False)
+    assert blas_threads.divided(4, 1e6, 1, arguments)[2:] == (1, 0, 0.0, False)
 
 
 def test_scipy_is_loaded_only_as_far_as_needed() -> None:

@@ -83,6 +83,7 @@ def test_results_are_those_of_one_thread(kind: str) -> None:
 PRODUCTS: dict[str, Any] = {
     "rows": ((513, 200), (200, 100)), "columns": ((90, 200), (200, 900)), "a column": ((5000, 100), (100, 1)),
     "a row": ((1, 900), (900, 800)), "a batch": ((30, 90, 80), (30, 80, 70)), "vectors": ((3000, 200), (200,)),
+    "long sums": ((20, 30007), (30007, 30)), "a long row": ((1, 9007), (9007, 90)),
 }
 
 

@@ -18,7 +18,7 @@ from typing import Any
 from . import blas_ir, engine
 
 _LIMIT = 2**31 - 1
-ANY = 2**62  # an extent that no product has
+_ANY = 2**62  # an extent that no product has
 _TYPES = {"f64": ("double", "d"), "f32": ("float", "s")}
 # From this many elements a matrix by a vector goes to gemv: gemm is as fast below, up to 4 times slower above [measured
 # with OpenBLAS: 0.5 us for 64 x 64 either way; 2.7 against 0.6 ms for 2000 x 2000].
@@ -29,12 +29,12 @@ _alive: list[Any] = []
 @cache
 def _kernel(dtype: str, name: str) -> int:
     """The address of the kernel around ``gemm`` or ``gemv``, valid as long as the process."""
-    template, scalars = {
-        "gemm": (blas_ir.GEMM, blas_ir.GEMM_SCALARS),
-        "gemv": (blas_ir.GEMV, blas_ir.GEMV_SCALARS),
+    template, scalars, extents = {
+        "gemm": (blas_ir.GEMM, blas_ir.GEMM_SCALARS, 3),
+        "gemv": (blas_ir.GEMV, blas_ir.GEMV_SCALARS, 2),
     }[name]
     symbol = f"retape_{name}_{dtype}"
-    loaded = engine.compile_quickly(blas_ir.text(template, scalars, symbol, _known(dtype)[0]), symbol)
+    loaded = engine.compile_quickly(blas_ir.text(template, scalars, extents, symbol, _known(dtype)[0]), symbol)
     _alive.append(loaded)
     return loaded.addresses[symbol]
 
@@ -59,17 +59,17 @@ def product(
     beta: float = 0.0,
     batch_strides: Sequence[int] = (0, 0, 0),
     offsets: Sequence[int] = (0, 0, 0),
-    whole: Sequence[int] = (ANY, ANY),
+    whole: Sequence[int | None] = (None, None, None),
     flush: bool = True,
 ) -> tuple[int, list[int]]:
-    """The kernel address and the 20 integers of a product: gemm, or gemv for a large matrix by one vector.
+    """The kernel address and the 21 integers of a product: gemm, or gemv for a large matrix by one vector.
 
     op(A) is m x k, op(B) is k x n, C is m x n. ``lda``, ``ldb`` and ``ldc`` are distances between rows as they are
     stored, in elements; ``batch_strides`` the distances between the matrices of a batch, for A, B and C (0 repeats a
-    matrix), ``offsets`` the elements at which they begin. With ``beta=0`` C is not read. ``whole`` are m and n of all
-    of a batch where it is made of the panels of one product, the last of which may be smaller. ``flush`` lets numbers
-    below the smallest normal one count as zero, where the processor can do so (x86-64): BLAS is several times slower
-    with them. ``ValueError`` if a row is longer than its stride, or if a number is beyond the 32 bits that BLAS has.
+    matrix), ``offsets`` the elements at which they begin. With ``beta=0`` C is not read. ``whole`` are m, n and k of
+    all of a batch where it is made of the panels of one product, the last of which may be smaller. ``flush`` lets
+    numbers below the smallest normal one count as zero, where the processor can do so (x86-64): BLAS is several times
+    slower with them. ``ValueError`` if a row is longer than its stride, or if a number is beyond BLAS's 32 bits.
     """
     ints = gemm_ints(
         dtype, m, n, k, lda, ldb, ldc, transpose_a=transpose_a, transpose_b=transpose_b,
@@ -85,8 +85,8 @@ def product(
     shape = [inner, outer] if transposed else [outer, inner]
     scalars = [*shape, stride, vector, out, _flag(transposed), 0]
     outputs = whole[0] if n == 1 else whole[1]
-    wholes = (ANY, outputs) if transposed else (outputs, ANY)
-    return _kernel(dtype, "gemv"), [routine(dtype, "gemv"), *scalars, swap, *ints[9:17], *wholes, ints[19]]
+    wholes = _wholes((whole[2], outputs) if transposed else (outputs, whole[2]))
+    return _kernel(dtype, "gemv"), [routine(dtype, "gemv"), *scalars, swap, *ints[9:17], *wholes, _ANY, ints[20]]
 
 
 def gemm_ints(
@@ -104,10 +104,10 @@ def gemm_ints(
     beta: float = 0.0,
     batch_strides: Sequence[int] = (0, 0, 0),
     offsets: Sequence[int] = (0, 0, 0),
-    whole: Sequence[int] = (ANY, ANY),
+    whole: Sequence[int | None] = (None, None, None),
     flush: bool = True,
 ) -> list[int]:
-    """The 20 integer words of ``gemm``, with the meaning and the errors of ``product``."""
+    """The 21 integer words of ``gemm``, with the meaning and the errors of ``product``."""
     _known(dtype)
     for name, extent in (("m", m), ("n", n), ("k", k)):
         if extent < 0:
@@ -122,8 +122,8 @@ def gemm_ints(
             raise ValueError(f"gemm_ints: {name} is {value}; BLAS counts in 32 bits, so at most {_LIMIT}")
     flags = (_flag(transpose_a), _flag(transpose_b))
     scales = (_bits(alpha), _bits(beta))
-    return [routine(dtype), *values.values(), *flags, *scales, *map(int, batch_strides), *map(int, offsets), *whole,
-            blas_ir.FLUSH if flush else 0]
+    return [routine(dtype), *values.values(), *flags, *scales, *map(int, batch_strides), *map(int, offsets),
+            *_wholes(whole), blas_ir.FLUSH if flush else 0]
 
 
 @cache
@@ -137,6 +137,10 @@ def routine(dtype: str, name: str = "gemm") -> int:
     if b"int *" not in signature:
         raise RuntimeError(f"routine: SciPy's {name} has an interface that is not known here: {signature.decode()}")
     return int(pointer_of(capsule, signature))
+
+
+def _wholes(extents: Sequence[int | None]) -> list[int]:
+    return [_ANY if extent is None else int(extent) for extent in extents]
 
 
 def _known(dtype: str) -> tuple[str, str]:

@@ -1,15 +1,15 @@
 """The LLVM text of the BLAS kernels; ``blas`` fills in the element type.
 
-Integer words 0 to 19 are loaded as ``%w0`` to ``%w19``. 14 to 16 are the elements at which A, B and C begin. 17 and 18
-are what the panels of a product together have in its first two extents: the last may be shorter than the others. Word
-19 is added to the processor's control word while BLAS runs. BLAS takes every argument by reference.
+Integer words 0 to 20 are loaded as ``%w0`` to ``%w20``. 14 to 16 are the elements at which A, B and C begin. 17 to 19
+are what the panels of a product together have in its extents, words 1 to 3: the last may be shorter than the others.
+Word 20 is added to the processor's control word while BLAS runs. BLAS takes every argument by reference.
 """
 
 from __future__ import annotations
 
 import platform
 
-WORDS = 20
+WORDS = 21
 
 GEMM = """
 define void @"{symbol}"(ptr %ptrs, ptr %ints, i64 %lo, i64 %hi) nounwind {{
@@ -83,8 +83,11 @@ done:
 GEMV_SCALARS = ("rows", "columns", "lda", "incx", "incy", "trans", "unused")
 
 
-def text(template: str, scalars: tuple[str, ...], symbol: str, kind: str) -> str:
-    """Fill in a template: load the words, spill what BLAS wants by reference, round alpha and beta to ``kind``."""
+def text(template: str, scalars: tuple[str, ...], extents: int, symbol: str, kind: str) -> str:
+    """Fill in a template: load the words, spill what BLAS wants by reference, round alpha and beta to ``kind``.
+
+    The first ``extents`` of ``scalars`` are extents of the product.
+    """
     words, spill = [], []
     for i in range(WORDS):
         words.append(f"  %ints.{i} = getelementptr i64, ptr %ints, i64 {i}")
@@ -111,7 +114,7 @@ def text(template: str, scalars: tuple[str, ...], symbol: str, kind: str) -> str
         ]
     declarations, flush, restore = control()
     parts = {"words": words, "scalars": spill, "operands": operands, "flush": flush, "restore": restore,
-             "panel": [line for i, name in enumerate(scalars[:2], start=1) for line in _rest(i, name)]}
+             "panel": [line for i, name in enumerate(scalars[:extents], start=1) for line in _rest(i, name)]}
     return declarations + template.format(
         symbol=symbol, type=kind, **{name: "\n".join(lines) for name, lines in parts.items()})
 
@@ -133,7 +136,7 @@ FLUSH = 0x8040
 
 
 def control() -> tuple[str, list[str], list[str]]:
-    """Add word 19 to the control word, and put it back; nothing where the processor has no such word."""
+    """Add word 20 to the control word, and put it back; nothing where the processor has no such word."""
     if platform.machine().lower() not in ("x86_64", "amd64"):
         return "", [], []
     declarations = "declare void @llvm.x86.sse.stmxcsr(ptr)\ndeclare void @llvm.x86.sse.ldmxcsr(ptr)\n"
@@ -142,7 +145,7 @@ def control() -> tuple[str, list[str], list[str]]:
         "  %control.new = alloca i32",
         "  call void @llvm.x86.sse.stmxcsr(ptr %control.old)",
         "  %control.was = load i32, ptr %control.old",
-        "  %control.more = trunc i64 %w19 to i32",
+        "  %control.more = trunc i64 %w20 to i32",
         "  %control.all = or i32 %control.was, %control.more",
         "  store i32 %control.all, ptr %control.new",
         "  call void @llvm.x86.sse.ldmxcsr(ptr %control.new)",

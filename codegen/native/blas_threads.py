@@ -19,9 +19,6 @@ import numpy as np
 
 from . import blas, engine
 
-# Multiply-adds a nanosecond of one core, for a product and for a matrix by a vector (which waits for memory).
-# [measured: 30 and 70, 4 and 8, for f64 and f32]
-_RATES = {"f64": (30.0, 4.0), "f32": (70.0, 8.0)}
 _PANEL = 20000.0  # the least work of a panel, in nanoseconds
 # The least rows and columns of a panel: each panel rearranges the other operand for itself, which costs as much as some
 # 10 to 30 rows. [measured: 256 x 784 by 784 x 128 in two panels takes 3 percent longer in f64, 8 in f32]
@@ -155,17 +152,16 @@ def hold() -> Hold | None:
     return None
 
 
-def divided(threads: int, batch: int, arguments: dict[str, Any]) -> Product:
-    """A product of a batch, with the ``arguments`` of ``blas.product``, cut for so many threads.
+def divided(threads: int, work: float, batch: int, arguments: dict[str, Any]) -> Product:
+    """A product of a batch, with the ``arguments`` of ``blas.product``, cut for so many threads; one of the
+    batch takes ``work`` nanoseconds.
 
     A batch is shared as it is; a single product is cut into panels of rows or columns, as many as there are threads at
     most. The cut is part of the program, and so are its roundings: they don't depend on who runs the panels.
     """
-    m, n, k, dtype = (arguments[name] for name in ("m", "n", "k", "dtype"))
-    vector = min(m, n) == 1
-    work = m * n * k / _RATES[dtype][vector]
+    m, n, k = (arguments[name] for name in "mnk")
     total = batch * work
-    shared = m * n * k >= (_SHARED_VECTOR if vector else _SHARED_PRODUCT)
+    shared = m * n * k >= (_SHARED_VECTOR if min(m, n) == 1 else _SHARED_PRODUCT)
     grain = 0
     if hold() is None:
         shared = False
@@ -191,8 +187,8 @@ def _panels(most: int, arguments: dict[str, Any]) -> tuple[int, int, dict[str, A
     size = -(-extent // (count * _STEP)) * _STEP
     if by_rows:
         strides = size * (1 if transpose_a else arguments["lda"]), 0, size * arguments["ldc"]
-        cut = {"m": size, "whole": (m, blas.ANY)}
+        cut = {"m": size, "whole": (m, None, None)}
     else:
         strides = 0, size * (arguments["ldb"] if transpose_b else 1), size
-        cut = {"n": size, "whole": (blas.ANY, n)}
+        cut = {"n": size, "whole": (None, n, None)}
     return -(-extent // size), 1, {**arguments, **cut, "batch_strides": strides}
