@@ -6,7 +6,14 @@ from typing import Any
 
 from retape.ir import CATALOGUE, Graph
 from retape.ir.graph import Node, Operand
-from retape.ir.passes import MARKERS, collect_embeds, collect_products, hoist_reshapes, simplify
+from retape.ir.passes import (
+    MARKERS,
+    collect_embeds,
+    collect_products,
+    hoist_reshapes,
+    simplify,
+    unfold_products,
+)
 
 from .assembly import begin, finish
 from .fuse import Group, fuse
@@ -31,7 +38,7 @@ def lower(graph: Graph, strict: bool = False) -> Lowered:
         graph = hoist_reshapes(collect_embeds(graph))
     tiny = suits(graph, strict)
     if not strict and not tiny:
-        graph = collect_products(graph)
+        graph = unfold_products(collect_products(graph))
     return _Lowering(_with_copies(graph), strict).run(owners, tiny)
 
 

@@ -20,6 +20,7 @@ from retape.ir.passes import (
     eliminate_dead,
     partition,
     simplify,
+    unfold_products,
 )
 
 
@@ -365,6 +366,22 @@ def test_collect_products_sums_a_batch() -> None:
         lt: f64[5, 21] = op.permute(left, axes=(1, 0))
         b: f64[5, 4] = op.matmul(lt, right)
         return (b,)""", "x: f64[7, 3, 5], y: f64[7, 3, 4]")
+
+
+def test_unfold_products() -> None:
+    becomes(unfold_products, """
+        a: f64[9, 2, 4] = op.matmul(x, y)
+        b: f64[2, 2] = op.matmul(u, v)
+        return (a, b)""", """
+        rows: f64[9, 2, 1, 3] = op.reshape(x, shape=(9, 2, 1, 3))
+        yt: f64[4, 3] = op.permute(y, axes=(1, 0))
+        columns: f64[1, 4, 3] = op.reshape(yt, shape=(1, 4, 3))
+        terms: f64[9, 2, 4, 3] = op.mul(rows, columns)
+        a: f64[9, 2, 4] = op.sum(terms, axis=(3,))
+        b: f64[2, 2] = op.mul(u, v)
+        return (a, b)""", "x: f64[9, 2, 3], y: f64[3, 4], u: f64[2, 1], v: f64[1, 2]")
+    few = "a: f64[3, 2, 4] = op.matmul(x, y)\nreturn (a,)"
+    becomes(unfold_products, few, few, "x: f64[3, 2, 3], y: f64[3, 4]")
 
 
 @pytest.mark.parametrize("body", [

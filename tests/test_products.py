@@ -50,8 +50,8 @@ def test_products_without_copies(function: Any, arrays: Any, products: int) -> N
 @pytest.mark.parametrize(("function", "arrays", "expected"), [
     (lambda v: v[::2, ::3] @ v[3:17, 2:9], (V,), (1, 1, 0)),  # neither rows nor columns are contiguous
     (lambda v: v[:20].flip(0) @ v, (V,), (1, 1, 0)),
-    (lambda a, b: a.transpose(0, 1)[:, :, None] @ b, (RNG.standard_normal((9, 9, 3, 4)),
-                                                      RNG.standard_normal((2, 4, 3))), (1, 2, 0)),
+    (lambda a, b: a.transpose(0, 1)[:, :, None] @ b, (RNG.standard_normal((9, 9, 5, 4)),
+                                                      RNG.standard_normal((2, 4, 5))), (1, 2, 0)),
     (lambda a, b: a[:, :0] @ b[:0], (V, W[0, 0, 0, 0] * V), (0, 0, 1)),
 ])
 def test_products_with_copies(function: Any, arrays: Any, expected: tuple[int, int, int]) -> None:
@@ -101,3 +101,15 @@ def test_sums_keep_the_order_that_was_written_where_they_must() -> None:
 ])
 def test_products_that_add_to_their_result(function: Any, expected: tuple[int, int, int]) -> None:
     assert steps(function, V, V * 2, V[::-1].copy()) == expected
+
+
+@pytest.mark.parametrize(("function", "shapes", "expected"), [
+    (lambda a, b: a @ b, ((50, 4, 4), (50, 4, 4)), (0, 1, 0)),
+    (lambda a, b: a @ b, ((50, 4, 4), (4, 3)), (0, 1, 0)),
+    (lambda a, b: a.transpose(1, 2) @ b, ((50, 10, 10), (50, 10, 1)), (0, 1, 0)),
+    (lambda a, b: rt.exp(a @ b) + 1, ((70, 1), (1, 60)), (0, 1, 0)),  # an outer product is part of a kernel
+    (lambda a, b: a @ b, ((5, 4, 4), (5, 4, 4)), (1, 0, 0)),  # too few
+    (lambda a, b: a @ b, ((50, 6, 6), (50, 6, 6)), (1, 0, 0)),  # too large
+])
+def test_batches_of_tiny_products_are_kernels(function: Any, shapes: Any, expected: tuple[int, int, int]) -> None:
+    assert steps(function, *map(RNG.standard_normal, shapes)) == expected

@@ -7,8 +7,9 @@ from .hoist import hoist_reshapes
 from .partition import backward_graph, partition
 from .products import collect_products
 from .simplify import MARKERS, simplify
+from .unfold import unfold_products
 
 __all__ = [
     "MARKERS", "Joint", "backward_graph", "collect_embeds", "collect_products", "differentiate", "eliminate_dead",
-    "hoist_reshapes", "partition", "simplify",
+    "hoist_reshapes", "partition", "simplify", "unfold_products",
 ]

@@ -66,14 +66,15 @@ def collect_products(graph: Graph) -> Graph:
             alone = node not in elementwise  # else the sum is part of a kernel
             if alone:
                 rest.sort(key=lambda leaf: not _is_whole(leaf, node))
-            if len(terms) > 1 or (terms and alone and len(rest) == 1 and _is_whole(rest[0], node)):
+            one = len(terms) == 1 and not _is_outer(terms[0])
+            if len(terms) > 1 or (one and alone and len(rest) == 1 and _is_whole(rest[0], node)):
                 sums[node] = _Sum(terms, rest, alone and bool(rest) and _is_whole(rest[0], node))
         elif node.op.name == "sum" and _sums_batch(node, reads):
             x, y = next(node.parents()).inputs
             folded[node] = x, y
         elif node.op.name in ("mul", "neg") and node not in elementwise:
             scaled = _term(node, 1, node, reads)
-            if scaled is not None:
+            if scaled is not None and not _is_outer(scaled):
                 sums[node] = _Sum([scaled], [], False)
     return _Rebuilder(graph, sums, folded).run() if sums or folded else graph
 
@@ -134,6 +135,11 @@ def _swaps(node: Node) -> bool:
     """Whether a view exchanges the last two dims."""
     n = node.type.ndim
     return node.op.name == "permute" and node.attr("axes") == (*range(n - 2), n - 1, n - 2)
+
+
+def _is_outer(term: _Term) -> bool:
+    """Whether a product is but one multiplication an element, which a kernel does as well."""
+    return term.x.type.shape[-1] == 1
 
 
 def _is_thin(term: _Term) -> bool:
