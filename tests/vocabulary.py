@@ -21,20 +21,20 @@ def _uniform(low: float, high: float, *shape: int) -> np.ndarray[Any, Any]:
     return np.asarray(_rng.uniform(low, high, shape))
 
 
-def _spread(shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
+def _spread(shape: tuple[int, ...], shift: float = 0.013) -> np.ndarray[Any, Any]:
     """Numbers that are no ties: a shuffled even spacing from -2 to 2."""
-    values = np.linspace(-2.0, 2.0, int(np.prod(shape))) + 0.013
+    values = np.linspace(-2.0, 2.0, int(np.prod(shape))) + shift
     return np.asarray(_rng.permutation(values).reshape(shape))
 
 
 _square = _uniform(-1, 1, 2, 3, 3) + 3 * np.eye(3)
 
 SAMPLES: dict[str, np.ndarray[Any, Any]] = {
-    "x": _spread((3, 4)), "y": _spread((3, 4)), "p": _uniform(0.3, 3, 3, 4), "u": _uniform(0.1, 0.9, 3, 4),
+    "x": _spread((3, 4)), "y": _spread((3, 4), 0.127), "p": _uniform(0.3, 3, 3, 4), "u": _uniform(0.1, 0.9, 3, 4),
     "w": _uniform(-2, 2, 4), "col": _uniform(-2, 2, 3, 1), "s": np.asarray(1.25), "one": _uniform(-1, 1, 1),
     "z": np.zeros((0, 4)), "xt": _spread((4, 3)).T, "strided": _spread((3, 8))[:, ::2], "turned": _spread((3, 4))[::-1],
     "wide": np.broadcast_to(_spread((4,)), (3, 4)),
-    "X": _spread((2, 3, 4)), "Y": _spread((2, 3, 4)), "W": _uniform(-1, 1, 4, 5), "V": _uniform(-1, 1, 5),
+    "X": _spread((2, 3, 4)), "Y": _spread((2, 3, 4), 0.041), "W": _uniform(-1, 1, 4, 5), "V": _uniform(-1, 1, 5),
     "ties": np.array([[1.0, 3.0, 3.0, 0.0], [2.0, 2.0, 2.0, 2.0], [0.0, -1.0, 0.0, 5.0]]),
     "odd": np.array([np.nan, np.inf, -np.inf, 0.0, -0.0, 1.0, -1.5, 2.5]),
     "zeros": np.array([0.0, 2.0, 0.0, -3.0]),

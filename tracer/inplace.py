@@ -15,6 +15,7 @@ from retape.ir import CATALOGUE
 from retape.ir.errors import BroadcastMismatch, DtypeError, OutOfBounds, ShapeError, UnsupportedOp
 
 from .apply import apply, as_operand, located
+from .gradnode import GradNode, next_sequence
 from .state import _GradMode, describe, state
 from .tensor import Tensor
 
@@ -88,9 +89,28 @@ def in_place(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
     def method(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         self.check_writable()
-        return write_result(self, function(self, *args, **kwargs))
+        start = next_sequence()
+        result = function(self, *args, **kwargs)
+        if result._grad_fn is not None:
+            _keep_old_values(result._grad_fn, self, start)
+        return write_result(self, result)
 
     return method
+
+
+def _keep_old_values(node: GradNode, target: Tensor, start: int) -> None:
+    """Let the nodes made since `start` keep copies of what they saved of a tensor that is about to be overwritten."""
+    copies: dict[int, Any] = {}
+    stack, seen = [node], {node}
+    while stack:
+        for saved in ((node := stack.pop()).saved or {}).values():
+            if saved.counter is target._version:
+                saved.array = copies.setdefault(id(saved.array), saved.array.copy())
+                saved.counter = [saved.version, None]
+        for edge in node.edges:
+            if isinstance(edge, GradNode) and edge.sequence >= start and edge not in seen:
+                seen.add(edge)
+                stack.append(edge)
 
 
 def fill_(self: Tensor, value: Any) -> Tensor:

@@ -9,7 +9,7 @@ from retape.ir.errors import InvalidOperands, ShapeError
 from retape.ir.shapes import broadcast_shapes
 from retape.ir.types import i64
 
-from .creation import ones_like
+from .creation import full, ones_like
 from .indexing import advanced, getitem
 from .numeric import masked_fill, to, where
 from .special import expanded, together
@@ -133,7 +133,11 @@ def index_copy(input: Any, dim: int, index: Any, source: Any) -> Tensor:
 @composed(in_place=True)
 def index_fill(input: Any, dim: int, index: Any, value: Any) -> Tensor:
     """`input` with the slices along `dim` that `index` names filled with a value."""
-    return _put_slices(input, dim, index, value)
+    x, places = tensor_of(input), tensor_of(index).reshape(-1)
+    at = axis_of(dim, x)
+    extent = x.shape[at] if x.ndim else 1
+    hits = primitive("take_add", full(places.shape, 1, dtype="int64"), places, shape=(extent,), axis=0) > 0
+    return masked_fill(x, hits.reshape(extent, *(1,) * (x.ndim - at - 1)) if x.ndim else hits[0], value)
 
 
 @composed(in_place=True)

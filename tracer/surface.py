@@ -7,6 +7,7 @@ operators and methods on `Tensor`. Names are torch's, and NumPy's `axis`/`keepdi
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import MethodType
 from typing import Any
 
 import numpy as np
@@ -182,6 +183,14 @@ def _to(dtype: str) -> Function:
     return method
 
 
+def _late(self: Tensor, name: str) -> Any:
+    """A method of an operation that was registered later."""
+    op = None if name.startswith("_") else CATALOGUE.get(name)
+    if op is None or not op.public:
+        raise AttributeError(f"'Tensor' object has no attribute {name!r}")
+    return MethodType(derived(op), self)
+
+
 def attach() -> None:
     """Put operators and methods on `Tensor`."""
     for special, name in {**OPERATORS, **COMPARISONS}.items():
@@ -203,6 +212,7 @@ def attach() -> None:
             setattr(Tensor, f"{name}_", inplace.in_place(found))
     for name in inplace.METHODS:
         setattr(Tensor, name, getattr(inplace, name))
+    Tensor.__getattr__ = _late  # type: ignore[method-assign, assignment]
     for special, method in (("__getitem__", getitem), ("__setitem__", inplace.setitem)):
         setattr(Tensor, special, method)
     for name, made in (("T", shaping.T), ("mT", shaping.mT), ("H", shaping.H), ("mH", shaping.H), ("real", bits.real),
