@@ -44,10 +44,11 @@ class Emitter:
 
     def emit(self, group: Group, views: dict[Node, View], stored: set[Node], inlined: set[Node]) -> Emitted:
         """The kernel of a group, as `emit.emit` gives it; labels are those of the first group of its structure."""
-        key, nodes, real = _structure(group, views, stored, inlined)
+        structure = _Structure(group, views, stored, inlined)
+        key, real = structure.key, structure.places
         template = self.templates.get(key)
         if template is None:
-            template = self.templates[key] = self._template(group, views, nodes, stored, inlined)
+            template = self.templates[key] = self._template(group, views, structure.nodes, stored, inlined)
         known = template.emitted
         found: list[View] = []
         for view, (number, more, own) in zip(known.views, template.places, strict=True):
@@ -94,56 +95,62 @@ class Emitter:
         return _Template(emitted, tuple(places), tuple(offsets))
 
 
-def _structure(
-    group: Group, views: dict[Node, View], stored: set[Node], inlined: set[Node]
-) -> tuple[Hashable, list[Node], list[View]]:
-    """All that a group's kernel depends on but the places in memory; the nodes that lie in memory, and where.
+class _Structure:
+    """All that a group's kernel depends on but the places in memory (`key`); the nodes that lie in memory, and where.
 
     Types of results follow from those of operands.
     """
-    parts: list[Hashable] = [group.space, group.rows]
-    rowwise = group.rowwise
-    number: dict[Node, int] = {}
-    buffers: dict[Buffer, int] = {}
-    own = set(group.nodes)
-    nodes: list[Node] = []
-    places: list[View] = []
 
-    def operation(node: Node) -> None:
+    def __init__(self, group: Group, views: dict[Node, View], stored: set[Node], inlined: set[Node]) -> None:
+        self.views, self.stored, self.inlined, self.rowwise = views, stored, inlined, group.rowwise
+        self.own = set(group.nodes)
+        self.parts: list[Hashable] = [group.space, group.rows]
+        self.number: dict[Node, int] = {}
+        self.buffers: dict[Buffer, int] = {}
+        self.nodes: list[Node] = []
+        self.places: list[View] = []
+        for node in group.nodes:
+            self.operation(node)
+
+    @property
+    def key(self) -> Hashable:
+        return tuple(self.parts)
+
+    def operation(self, node: Node) -> None:
+        """Describe a node that the kernel computes, by the numbers of its operands."""
         described: list[Hashable] = [node.op]
         for operand in node.inputs:
             if operand.__class__ is Node:
-                known = number.get(operand)
+                known = self.number.get(operand)
                 if known is None:
-                    if operand in inlined and operand not in own:
-                        operation(operand)  # single elements, few of them one behind the other
+                    if operand in self.inlined and operand not in self.own:
+                        self.operation(operand)  # single elements, few of them one behind the other
                     else:
-                        parts.append((operand.type.dtype, operand.type.shape))
-                        result(operand)
-                    known = number[operand]
+                        self.parts.append((operand.type.dtype, operand.type.shape))
+                        self.result(operand)
+                    known = self.number[operand]
                 described.append(known)
             else:
                 described.append(value_key(operand))
         if node.attrs:
             # the index of an embed decides where its operand goes, which is what `result` looks at
             described.append(node.type.shape if node.op.kind == "embed" else value_key(node.attrs))
-        parts.append(tuple(described))
-        result(node)
+        self.parts.append(tuple(described))
+        self.result(node)
 
-    def result(node: Node) -> None:
-        number[node] = len(number)
-        if node in views:
-            view = _place(node, views, own)
-            parts.append((view.shape, view.strides, view.offset != 0, buffers.setdefault(view.buffer, len(buffers)),
-                          view.buffer.dtype, node in stored, node in inlined, node in rowwise))
-            nodes.append(node)
-            places.append(view)
-        elif node in inlined or node in rowwise:
-            parts.append((node in inlined, node in rowwise))
-
-    for node in group.nodes:
-        operation(node)
-    return tuple(parts), nodes, places
+    def result(self, node: Node) -> None:
+        """Describe how a value lies in memory, if it does."""
+        self.number[node] = len(self.number)
+        inlined, rowwise = node in self.inlined, node in self.rowwise
+        if node in self.views:
+            view = _place(node, self.views, self.own)
+            buffer = self.buffers.setdefault(view.buffer, len(self.buffers))
+            self.parts.append((view.shape, view.strides, view.offset != 0, buffer, view.buffer.dtype,
+                               node in self.stored, inlined, rowwise))
+            self.nodes.append(node)
+            self.places.append(view)
+        elif inlined or rowwise:
+            self.parts.append((inlined, rowwise))
 
 
 def _place(node: Node, views: dict[Node, View], own: set[Node]) -> View:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from typing import Any
+from weakref import ref
 
 import numpy as np
 
@@ -81,12 +82,15 @@ class GraphBuilder(Builder):
 
     def call(self, op: Op) -> Callable[..., Any]:
         count = -1 if op.variadic or op.attributes else len(op.operands)
+        here = ref(self)  # a cycle would keep the graph until the next collection
 
         def emit(*operands: Any, **attributes: Any) -> Any:
+            builder = here()
+            assert builder is not None
             if len(operands) == count and not attributes:
-                return self.emit(op, operands)
+                return builder.emit(op, operands)
             inputs, attrs = op.bind(operands, attributes)
-            return self.emit(op, inputs, attrs)
+            return builder.emit(op, inputs, attrs)
 
         return emit
 

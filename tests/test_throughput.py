@@ -181,3 +181,30 @@ def test_an_unrolled_loop_has_as_many_texts_as_a_short_one(monkeypatch: pytest.M
             counts.append(len(written))
     assert counts[:3] == counts[3:]
     assert max(counts) < 24
+
+
+def test_tracing_and_passes_leave_no_cycles_behind() -> None:
+    """While collections are held back, a cycle would keep whole graphs and their values alive."""
+    def call(w: Any, x: Any) -> Any:
+        h = x[0]
+        for t in range(1, 6):
+            h = rt.tanh(x[t] * w + h) / (1.0 + (h * h).sum())
+        return (h * h).sum()
+
+    arrays = np.ones(5), np.random.default_rng(0).standard_normal((6, 5))
+    for function in (call, rt.func.value_and_grad(call)):
+        compiled = rt.compile(function)
+        enabled = gc.isenabled()
+        gc.collect()
+        gc.disable()
+        try:
+            compiled(*arrays)
+            assert gc.collect() == 0
+            graph = compiled.specializations[0].graph
+            kept = [graph, *partition(differentiate(graph))]
+            assert gc.collect() == 0
+            kept += [lower(g) for g in kept]
+            assert gc.collect() == 0
+        finally:
+            if enabled:
+                gc.enable()

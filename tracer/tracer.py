@@ -332,7 +332,10 @@ class Tracer:
         for tensor, _ in self.journal.grads.values():
             if tensor._grad is not None:
                 tensor._grad._traced = None
-        self.builder = GraphBuilder()
+        # tensors that escaped point here, and must not be pointed to: cycles would keep the whole history
+        self.builder, self.journal = GraphBuilder(), Outside()
+        for known in (self._bound, self._roots, self._objects, self._aliases, self._owners, self._moved):
+            known.clear()
 
 
 def _layout_of(value: Any) -> TensorType:
