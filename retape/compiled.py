@@ -18,16 +18,18 @@ from retape.tracer.environment import Environment
 from retape.tracer.outside import overlapping
 from retape.tracer.state import state
 from retape.tracer.tensor import Tensor
-from retape.tracer.trace import trace
+from retape.tracer.trace import Recorded, trace
 
 from .call import Call
 from .entry import MISS, make_entry
+from .group import Group
 from .specialization import Specialization
 
 __all__ = ["CompiledFunction", "compile"]
 
 F = TypeVar("F", bound=Callable[..., Any])
-BUDGET = 32
+BUDGET = 128
+OTHERS = 32  # groups of traces that are kept for surroundings that may come back
 
 
 class CompiledFunction:
@@ -35,7 +37,7 @@ class CompiledFunction:
 
     The first call with arguments of new types runs eagerly and is recorded; later ones run compiled code. Where Python
     looked at values, the code is used only while it would see the same again; another path is traced and compiled in
-    turn, up to `budget` of them for one signature, after which the function runs eagerly (with one warning).
+    turn, up to `budget` of them for one signature, after which other paths run eagerly (with one warning).
     """
 
     def __init__(self, function: Callable[..., Any], budget: int = BUDGET, fallback: str = "eager",
@@ -55,7 +57,7 @@ class CompiledFunction:
         self.numerics = numerics
         self.traces = 0
         self._entry: Callable[[tuple[Any, ...]], Any] | None = None
-        self._known: dict[Any, list[Specialization]] = {}
+        self._known: dict[Any, list[Group]] = {}
         self._eager_keys: set[Any] = set()  # signatures that run eagerly for good
         # the graph's name has to be one that Python accepts: `lambda_` for a lambda
         self.__qualname__ = getattr(function, "__qualname__", type(function).__name__)
@@ -89,25 +91,25 @@ class CompiledFunction:
         if call.key in self._eager_keys:
             return self._eager(call)
         try:
-            known, found = self._find(call)
+            found = self._find(call)
         except KernelFailed as error:
             return self._without_kernel(call, error)
-        if known is None or found is None:
+        if found is None:
             return self._trace(call)
         if self._simple and call.flat:
-            self._entry = make_entry(known, call.leaves, call.tensors)
-        return call.finish(known, found)
+            self._entry = make_entry(found[0], call.leaves, call.tensors)
+        return call.finish(*found)
 
-    def _find(self, call: Call, commit: bool = True) -> tuple[Specialization | None, list[Any] | None]:
-        """The trace that holds for a call, and its results; the one that held last is tried first."""
-        group = self._known.get(call.key, [])
-        for position, known in enumerate(group):
-            found = known.run(call, commit)
+    def _find(self, call: Call, commit: bool = True) -> tuple[Specialization, list[Any]] | None:
+        """The trace that holds for a call, and its results; the group that held last is tried first."""
+        groups = self._known.get(call.key, [])
+        for position, group in enumerate(groups):
+            found = group.run(call, commit)
             if found is not None:
                 if position:
-                    group.insert(0, group.pop(position))
-                return known, found
-        return None, None
+                    groups.insert(0, groups.pop(position))
+                return None if found[0] is None else (found[0], found[1])
+        return None
 
     # ---- looking into it
 
@@ -117,15 +119,15 @@ class CompiledFunction:
         Nothing outside is changed. Raises `UnsupportedOp` where these arguments can only be served eagerly.
         """
         call = self._call(args, kwargs)
-        known, _ = self._find(call, False)
-        if known is None:
+        found = self._find(call, False)
+        if found is None:
             self._trace(call, False)
-            known, _ = self._find(call, False)
-        if known is None:
+            found = self._find(call, False)
+        if found is None:
             raise located(UnsupportedOp(f"`{self.__qualname__}` runs eagerly for these arguments",
                                         ("why", "they share memory that it writes to, or its budget is spent"),
                                         fix="pass a `clone()`, or a larger `budget`"))
-        return known
+        return found[0]
 
     def leaves_of(self, *args: Any, **kwargs: Any) -> list[Any]:
         """The arguments flattened, as `Specialization.inputs_of` takes them."""
@@ -134,7 +136,7 @@ class CompiledFunction:
     @property
     def specializations(self) -> list[Specialization]:
         """All traces so far."""
-        return [known for group in self._known.values() for known in group]
+        return [known for groups in self._known.values() for group in groups for known in group.traces]
 
     def explain(self) -> str:
         """What was traced, and on what each trace depends."""
@@ -160,19 +162,12 @@ class CompiledFunction:
         return Call(named, lambda values: (tuple(values[:count]), dict(zip(keys, values[count:], strict=True))))
 
     def _trace(self, call: Call, commit: bool = True) -> Any:
-        group = self._known.setdefault(call.key, [])
-        group[:] = [known for known in group if known.environment.holds()]
-        if len(group) >= self.budget:
-            self._eager_keys.add(call.key)
-            last = group[-1].graph.guards
-            warnings.warn(
-                f"RT401 GuardExplosion: `{self.__qualname__}` reached its budget of {self.budget} traces for "
-                f"one signature and runs eagerly now\n  last guard : "
-                f"{last[-1].note if last else 'a changed closure or global'}\n  why        : each new outcome of a "
-                f"look at a value needs a trace\n  fix        : use `rt.where`, fewer branches, or a larger `budget`",
-                GuardExplosion, stacklevel=3)
-            return self._eager(call)
-        environment = Environment(self.function, call.objects)
+        groups = self._known.setdefault(call.key, [])
+        fitting = [group for group in groups if group.environment.holds()]
+        groups[:] = [*fitting, *[group for group in groups if group not in fitting][:OTHERS]]
+        if sum(len(group.traces) for group in fitting) >= self.budget or len(fitting) > self.budget:
+            return self._over_budget(call, fitting)
+        environment = fitting[0].environment.refreshed() if fitting else Environment(self.function, call.objects)
         try:
             recorded = trace(self.function, self._name, self._of, call.named_leaves, call.rebuild, environment,
                              commit)
@@ -181,14 +176,37 @@ class CompiledFunction:
             if not overlapping(arrays, [i for i, a in enumerate(arrays) if isinstance(a, np.ndarray)]):
                 raise
             return self._eager(call)  # arguments that share memory: eager code knows their order of reads and writes
-        known = Specialization(recorded, environment, call.leaves, self.numerics == "strict")
+        self._keep(call, groups, fitting, recorded, environment, commit)
+        return call.numpy_out(recorded.result)
+
+    def _keep(self, call: Call, groups: list[Group], fitting: list[Group], recorded: Recorded, environment: Environment,
+              commit: bool) -> None:
+        """Put a trace where it belongs: with those from which it parts at a look at a value, or by itself."""
+        known: Specialization | None = None
+        for group in fitting:
+            if group.environment is environment:
+                known = known or group.add(recorded, call.leaves)
+        if known is None:
+            group = Group(recorded, environment, call.leaves, self.numerics == "strict")
+            groups.insert(0, group)
+            known = group.traces[0]
         if commit:
             outputs = [out for out in (*recorded.outputs, *recorded.extra) if isinstance(out, Tensor)]
             known.effects.repeat_on(call.given, call.leaves, outputs)
-        if known.effects.apart(known.inputs_of(call.leaves)):
-            self.traces += 1
-            group.append(known)
-        return call.numpy_out(recorded.result)
+        self.traces += 1
+
+    def _over_budget(self, call: Call, fitting: list[Group]) -> Any:
+        """Run eagerly what no trace is known for and none may be added; one warning says so."""
+        if not fitting[0].spent:
+            fitting[0].spent = True
+            last = fitting[0].traces[-1].graph.guards
+            warnings.warn(
+                f"RT401 GuardExplosion: `{self.__qualname__}` reached its budget of {self.budget} traces for "
+                f"one signature; other paths run eagerly now\n  last guard : "
+                f"{last[-1].note if last else 'a changed closure or global'}\n  why        : each new outcome of a "
+                f"look at a value needs a trace\n  fix        : use `rt.where`, fewer branches, or a larger `budget`",
+                GuardExplosion, stacklevel=4)
+        return self._eager(call)
 
     def _without_kernel(self, call: Call, error: KernelFailed) -> Any:
         """Go on eagerly, with a warning, where generated code was refused; or raise, if that was asked for."""

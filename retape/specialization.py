@@ -6,16 +6,16 @@ from collections.abc import Callable
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from retape.ir import Graph, Guard
 from retape.ir.errors import RetapeError
 from retape.ir.passes.differentiate import differentiable_inputs
 from retape.tracer.apply import located
 from retape.tracer.environment import Environment
 from retape.tracer.gradnode import attach_outputs
-from retape.tracer.outside import GradOf
-from retape.tracer.paths import described
 from retape.tracer.randomness import perform, snapshot
-from retape.tracer.tensor import Tensor
+from retape.tracer.tensor import Tensor, wrap
 from retape.tracer.trace import Recorded
 from retape.tracer.tree import flatten, unflatten
 
@@ -25,9 +25,13 @@ from .effects import Effects, Setting, plan_results, take
 if TYPE_CHECKING:
     from retape.codegen import Kernel
 
-    from .call import Call
+__all__ = ["Specialization", "guarded"]
 
-__all__ = ["Specialization"]
+
+def guarded(guard: Guard) -> bytes:
+    """The value that Python looked at as bytes: NaN is NaN, 0.0 is not -0.0."""
+    value = np.asarray(getattr(guard.value, "array", guard.value), guard.node.type.dtype.numpy)
+    return value.tobytes()
 
 
 class Specialization:
@@ -42,14 +46,13 @@ class Specialization:
         self.environment = environment
         self._code = DifferentiableGraph(recorded.graph, strict)
         self.sources = recorded.inputs
-        self.grads = recorded.grads
         self.random = recorded.random
         self.effects = Effects(recorded)
+        self._guarded = [guarded(guard) for guard in recorded.graph.guards]
         self.shared = recorded.shared
+        self.draws: dict[Any, Any] = {}  # draws and generators of this trace by those of its tree
         here = Setting(leaves, {path: path.expected for path in environment.paths})
         operands = [here.get(source) for source in self.sources]
-        # the types of what paths lead to are looked at by `environment.find`, those of arguments are in the key
-        self.captures = [(i, described(operands[i])) for i, s in enumerate(self.sources) if isinstance(s, GradOf)]
         self._marked = tuple(i for i, operand in enumerate(operands) if _requires(operand))
         self.structure = flatten(recorded.result)[1]
         self.plan = plan_results(recorded, here)
@@ -59,57 +62,58 @@ class Specialization:
 
     # ---- running
 
-    def run(self, call: Call, commit: bool = True) -> list[Any] | None:
-        """The result's leaves, or None where this trace doesn't hold for these arguments and surroundings.
+    def attempt(self, here: Setting, commit: bool = True) -> list[Any] | None:
+        """The result's leaves, or None where Python would have looked at other values than in this trace.
 
         Effects are carried out when all has been computed, so a call that fails changes nothing; without `commit` they
-        aren't.
+        aren't. Generators have moved on also where None is given.
         """
-        here = self._setting(call)
-        if here is None:
-            return None
-        restore = snapshot(self.random) if self.random else None
-        try:
-            if self.random:
-                here.drawn = perform(self.random)
-            operands = [here.get(source) for source in self.sources]
-            found = self._computed(operands)
-            if found is not None and commit:
-                outputs, values = found
-                self.effects.commit(operands, here, outputs, values)
-                restore = None
-                return [take(kind, value, outputs, here) for kind, value in self.plan]
-            return found and []
-        finally:
-            if restore is not None:
-                restore()
-
-    def _setting(self, call: Call) -> Setting | None:
-        """What the sources stand for, draws aside; None where the trace doesn't hold for these surroundings."""
-        leaves, found = call.leaves, self.environment.find()
-        if found is None or any(found[path] is not leaves[position] for path, position in self.shared):
-            return None
-        here = Setting(leaves, found, call.given)
-        for owner, present in self.grads:
-            if (here.get(owner)._grad is not None) != present:
-                return None
+        if self.random:
+            here.drawn = perform(self.random)
         operands = [here.get(source) for source in self.sources]
-        if any(described(operands[index]) != kind for index, kind in self.captures):
-            return None
-        return here if self.effects.apart(operands) else None
+        found = self._computed(operands)
+        return None if found is None else self._conclude(here, operands, *found, commit)
 
-    def _computed(self, operands: list[Any]) -> tuple[list[Tensor], list[Any]] | None:
+    def finish(self, here: Setting, results: list[Any], drawn: dict[Any, Any], commit: bool) -> list[Any]:
+        """The result's leaves once a walk has found that this trace holds, and what it computes (draws by their names
+        in the tree). Where a gradient may be asked for it is computed again, with what that needs."""
+        here.drawn = {own: drawn[known] for own, known in self.draws.items() if known in drawn}
+        operands = [here.get(source) for source in self.sources]
+        if self._differentiable(operands):
+            found = self._computed(operands, check=False)
+            assert found is not None
+            return self._conclude(here, operands, *found, commit)
+        count = len(self.graph.outputs)
+        outputs = [wrap(array) for array in results[:count]]
+        if self._barred:
+            self._bar(outputs, operands)
+        return self._conclude(here, operands, outputs, results[count:], commit)
+
+    def _conclude(self, here: Setting, operands: list[Any], outputs: list[Tensor], values: list[Any], commit: bool) \
+            -> list[Any]:
+        if not commit:
+            return []
+        self.effects.commit(operands, here, outputs, values)
+        return [take(kind, value, outputs, here) for kind, value in self.plan]
+
+    def apart(self, here: Setting) -> bool:
+        """Whether no memory that the trace writes to is that of another of its inputs, too."""
+        return not self.effects.writes or self.effects.apart([here.get(source) for source in self.sources])
+
+    def _differentiable(self, operands: list[Any]) -> bool:
+        return len(self._constant) < len(self.graph.outputs) and any(map(_requires, operands))
+
+    def _computed(self, operands: list[Any], check: bool = True) -> tuple[list[Tensor], list[Any]] | None:
         """The graph's outputs and what its effects write; None where a guard doesn't hold."""
-        guards = self.graph.guards
+        guards = self._guarded
         try:
             outputs, seen = self._code(operands, self._constant)
         except RetapeError:
             if not guards:
                 raise
             return None  # the values belong to another path: recording it will tell
-        for guard, found in zip(guards, seen, strict=False):
-            if not guard.holds(found):
-                return None
+        if check and guards and any(found.tobytes() != key for key, found in zip(guards, seen, strict=False)):
+            return None
         if self._barred:
             self._bar(outputs, operands)
         return outputs, seen[len(guards):]

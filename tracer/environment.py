@@ -55,6 +55,23 @@ class Environment:
             self._find = finder(self.paths)
         return self._find()
 
+    def refreshed(self) -> Environment:
+        """Itself for another trace: the tensors and containers that the paths lead to now are those of the function."""
+        self._objects.clear()
+        for path in self.paths:
+            if path.check != "value":
+                path.expected = path.follow()
+                if path.check in ("array", "contents", "entries"):
+                    self._objects.setdefault(id(path.expected), path)
+                if path.check == "entries":
+                    for entry in path.expected.values() if isinstance(path.expected, dict) else path.expected:
+                        if isinstance(entry, (Tensor, np.ndarray)):
+                            self._objects.setdefault(id(entry), Path.root(path.name, entry))
+        self.contents = [(path, path.follow().copy()) for path, _ in self.contents]
+        for path, _ in self.contents:
+            path.expected = path.follow()
+        return self
+
     def holds(self) -> bool:
         return self.find() is not None
 

@@ -71,9 +71,10 @@ class Made:
 Action = Draw | Seeded | Made
 
 
-def perform(actions: Iterable[Action]) -> dict[Action, Any]:
-    """Repeat what a trace did with generators; gives the arrays that were drawn. Those made in it are made anew."""
-    made: dict[Generator, Generator] = {}
+def perform(actions: Iterable[Action], made: dict[Generator, Generator] | None = None) -> dict[Action, Any]:
+    """Repeat what a trace did with generators; gives the arrays that were drawn. Those made in it are made anew, and
+    noted in `made`."""
+    made = {} if made is None else made
     drawn: dict[Action, Any] = {}
     for action in actions:
         generator = made.get(action.generator, action.generator)

@@ -39,7 +39,7 @@ class Recorded:
     `inputs` gives, for each graph input, the position of an argument leaf, a `Path`, a `GradOf`, or a `Draw`. `outputs`
     are the result's leaves; the tensors among them and then those of `extra` are the graph's outputs. `writes` go with
     the graph's effects; `grads` tells for which tensors `.grad` was there when it was looked at; `random` what was done
-    with generators.
+    with generators, `looks` how many operations and such actions there were at each guard.
     """
 
     graph: Graph
@@ -50,6 +50,7 @@ class Recorded:
     writes: tuple[Write, ...]
     binds: tuple[GradBind | DataBind, ...]
     grads: tuple[tuple[Any, bool], ...]
+    looks: tuple[tuple[int, int], ...]
     random: tuple[Any, ...]
     changes: tuple[Change, ...]
     shared: tuple[tuple[Path, int], ...]  # paths that lead to an argument, and its position
@@ -121,7 +122,7 @@ def _recorded(
     barred = {i: error for i, out in enumerate((*tensors, *extra))
               if out._requires_grad and (error := barrier(out, tracer.first)) is not None}
     return Recorded(graph, tuple(tracer.sources), result, tuple(leaves), tuple(extra), tuple(writes), tuple(binds),
-                    tuple(tracer.grads), tuple(tracer.random), tuple(changed),
+                    tuple(tracer.grads), tuple(tracer.looks), tuple(tracer.random), tuple(changed),
                     shared, barred)
 
 

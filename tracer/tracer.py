@@ -35,6 +35,7 @@ class Tracer:
         self.inputs: list[Node] = []
         self.sources: list[Any] = []
         self.guards: list[Guard] = []
+        self.looks: list[tuple[int, int]] = []  # how many operations and draws there were at each guard
         self.finished = False
         self.note: str | None = None  # where operations come from that no line of the user's stands for
         self.journal = Outside()
@@ -244,13 +245,17 @@ class Tracer:
             value = Array(tensor._data, type_of(tensor._data))
         elif not isinstance(value, (bool, int, float, complex)):
             value = tensor._data.item()
-        self.guards.append(Guard(self.node_of(tensor), value, site()))
+        self._guard(self.node_of(tensor), value)
 
     def look_at_truth(self, tensor: Tensor, value: bool) -> None:
         node = self.node_of(tensor)
         if node.type.dtype.category:
             node = self.builder.emit(CATALOGUE["ne"], (node, 0), origin=site())
+        self._guard(node, value)
+
+    def _guard(self, node: Node, value: Any) -> None:
         self.guards.append(Guard(node, value, site()))
+        self.looks.append((len(self.builder.nodes), len(self.random)))
 
     # ---- effects
 

@@ -1,0 +1,121 @@
+"""The traces of one signature in one kind of surroundings, and how a call finds the one that holds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from retape.tracer.environment import Environment
+from retape.tracer.outside import GradOf
+from retape.tracer.paths import described
+from retape.tracer.randomness import Draw, snapshot
+from retape.tracer.tensor import Tensor
+from retape.tracer.trace import Recorded
+
+from .branches import Branches, Unknown
+from .call import Call
+from .effects import Setting
+from .specialization import Specialization
+
+__all__ = ["Group"]
+
+STREAK = 3  # after this many calls in a row on one path, that path is tried as a whole
+
+
+class Group:
+    """Traces that depend on the same surroundings and part at looks at values only.
+
+    `run` gives the trace that holds and the leaves of its result; no trace where the path is new; None where the
+    surroundings are others.
+    """
+
+    def __init__(self, recorded: Recorded, environment: Environment, leaves: list[Any], strict: bool) -> None:
+        self.environment = environment
+        self.grads = recorded.grads
+        self.shared = recorded.shared
+        self.traces: list[Specialization] = []
+        self.strict = strict
+        self.branches = Branches(strict)
+        self.spent = False
+        self._captures: dict[Any, Any] = {}
+        self._random: list[Any] = []
+        self._last: Specialization | None = None
+        self._streak = 0
+        self.add(recorded, leaves)
+
+    def add(self, recorded: Recorded, leaves: list[Any]) -> Specialization | None:
+        """Take up a trace; None where it doesn't belong here."""
+        if (recorded.grads, recorded.shared) != (self.grads, self.shared):
+            return None
+        known = Specialization(recorded, self.environment, leaves, self.strict)
+        if not self.branches.add(recorded, known):
+            return None
+        here = Setting(leaves, {path: path.expected for path in self.environment.paths})
+        for source in recorded.inputs:
+            if isinstance(source, GradOf):
+                self._captures.setdefault(source, described(here.get(source)))
+        self.traces.append(known)
+        self._random += recorded.random
+        self._last, self._streak = known, 0
+        return known
+
+    def run(self, call: Call, commit: bool = True) -> tuple[Specialization | None, list[Any]] | None:
+        """See the class. Raises what the function would raise."""
+        here = self._setting(call)
+        if here is None:
+            return None
+        restore = snapshot(self._random) if self._random else None
+        done = False
+        try:
+            found = self._found(here, commit, restore)
+            done = commit and found is not None and found[0] is not None
+            return found
+        finally:
+            if restore is not None and not done:
+                restore()
+
+    def _found(self, here: Setting, commit: bool, restore: Any) -> tuple[Specialization | None, list[Any]] | None:
+        last = self._last
+        single = len(self.traces) == 1
+        if last is not None and last.apart(here) and (self._streak >= STREAK or (single and not last.guards)
+                                                      or self._differentiable(here)):
+            result = last.attempt(here, commit)
+            if result is not None:
+                self._streak += 1
+                return last, result
+            if restore is not None:
+                restore()
+            here.drawn = None
+            self._streak = 0
+        arrays = {s: _array(here.get(s)) for s in self.branches.sources if not isinstance(s, Draw)}
+        try:
+            known, results, drawn = self.branches.walk(arrays)
+        except Unknown:
+            return None, []
+        if not known.apart(here):
+            return None
+        self._streak = self._streak + 1 if known is last else 0
+        self._last = known
+        return known, known.finish(here, results, drawn, commit)
+
+    def _differentiable(self, here: Setting) -> bool:
+        return any(isinstance(t := here.get(s), Tensor) and t._requires_grad for s in self.branches.sources)
+
+    def _setting(self, call: Call) -> Setting | None:
+        """What the sources stand for, draws aside; None where the traces don't hold for these surroundings."""
+        leaves, found = call.leaves, self.environment.find()
+        if found is None or any(found[path] is not leaves[position] for path, position in self.shared):
+            return None
+        here = Setting(leaves, found, call.given)
+        for owner, present in self.grads:
+            if (here.get(owner)._grad is not None) != present:
+                return None
+        if any(described(here.get(source)) != kind for source, kind in self._captures.items()):
+            return None
+        return here
+
+
+def _array(source: Any) -> Any:
+    return source._data if isinstance(source, Tensor) else source if isinstance(source, np.ndarray) \
+        else np.asarray(source)
