@@ -170,27 +170,26 @@ class _Rebuilder:
         self.sums = sums
         self.folded = folded
         self.new: dict[Any, Any] = {}
-        self.position = {node: number for number, node in enumerate((*graph.inputs, *graph.nodes))}
+        self.position = {node: number for number, node in enumerate(graph.inputs)}
+        self.counted = 0
         self.b = GraphBuilder()
         self.b.reserve(*graph.inputs, *(n for n in graph.nodes if n not in sums and n not in folded))
 
     def run(self) -> Graph:
-        nodes = self.b.nodes
+        nodes, new = self.b.nodes, self.new
         for node in self.graph.nodes:
             if node in self.sums:
                 self.b.origin = node.origin
-                self.new[node] = self._total(node, self.sums[node])
-                continue
-            if node in self.folded:
+                new[node] = self._total(node, self.sums[node])
+            elif node in self.folded:
                 self.b.origin = node.origin
-                self.new[node] = self._one(node, *(self.new.get(i, i) for i in self.folded[node]))
-                continue
-            inputs = tuple([self.new.get(i, i) for i in node.inputs])
-            if inputs != node.inputs:
-                self.new[node] = new = Node(node.op, inputs, node.attrs, node.type, node.name, node.origin)
-                self.position[new] = self.position[node]
-            nodes.append(self.new.get(node, node))
-        return eliminate_dead(self.graph.map_roots(nodes, lambda o: self.new.get(o, o)))
+                new[node] = self._one(node, *(new.get(i, i) for i in self.folded[node]))
+            else:
+                if not new.keys().isdisjoint(node.inputs):
+                    inputs = tuple([new.get(i, i) for i in node.inputs])
+                    new[node] = node = Node(node.op, inputs, node.attrs, node.type, node.name, node.origin)
+                nodes.append(node)
+        return eliminate_dead(self.graph.map_roots(nodes, lambda o: new.get(o, o)))
 
     def _one(self, node: Node, x: Node, y: Node) -> Any:
         """The sum of a batch of products as one product."""
@@ -252,14 +251,10 @@ class _Rebuilder:
         In a gradient these are the values of the forward pass. So operands of several sums lie in the same order, in
         which one array of them may serve all.
         """
-        sides = []
-        for side in (rows, others):
-            roots = [*side]
-            for number, node in enumerate(roots):
-                while node.op.kind == "view" and node not in self.position:
-                    node = next(node.parents())
-                roots[number] = node
-            sides.append([self.position.get(node, 0) for node in roots])
+        for number in range(self.counted, len(self.b.nodes)):
+            self.position[self.b.nodes[number]] = len(self.graph.inputs) + number
+        self.counted = len(self.b.nodes)
+        sides = [[self.position[_root(node)] for node in side] for side in (rows, others)]
         return min(sides, key=min)
 
     def _as_row(self, node: Node) -> Node:
@@ -280,6 +275,12 @@ class _Rebuilder:
         part = self.b.slice(source, index=(slice(found[0], found[-1] + 1, 1),))
         count = sum(row.type.shape[0] for row in rows)
         return self.b.reshape(part, shape=(count, rows[0].type.shape[1]))  # type: ignore[no-any-return]
+
+
+def _root(node: Node) -> Node:
+    while node.op.kind == "view":
+        node = next(node.parents())
+    return node
 
 
 def _sliced(node: Node) -> Node:
