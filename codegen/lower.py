@@ -32,14 +32,16 @@ def lower(graph: Graph, strict: bool = False) -> Lowered:
 
     With `strict`, nothing is done that could change a bit of a sum or a product: no contraction, no other order.
     """
-    owners = _owners(graph)
-    graph = simplify(graph, MARKERS)
+    given, owners = graph, _owners(graph)
+    graph = simplify(given, MARKERS)
     if not strict:
         graph = hoist_reshapes(collect_embeds(graph))
     tiny = suits(graph, strict)
     if not strict and not tiny:
         graph = unfold_products(collect_products(graph))
-    return _Lowering(_with_copies(graph), strict).run(owners, tiny)
+    lowered = _Lowering(_with_copies(graph), strict).run(owners, tiny)
+    lowered.graph = given  # nothing asks for the graph that was placed, and it is as large
+    return lowered
 
 
 def results_of(graph: Graph) -> list[Operand]:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from retape.ir import Graph
-from retape.ir.collection import paused, rarely
+from retape.ir.collection import paused, set_aside
 from retape.ir.errors import RetapeError
 from retape.ir.interpreter import run_nodes
 
@@ -38,13 +38,13 @@ def compile_graph(graph: Graph, strict: bool = False) -> Program:
     """
     with paused:
         lowered = lower(graph, strict)
-    with rarely:
+    with set_aside:
         return Program(lowered)
 
 
 @dataclass(slots=True)
 class _Frame:
-    """Memory for one call at a time: the pointer table, the workspace, arrays over it, and the bound entries."""
+    """Memory for one call at a time: the pointer table, the workspace, arrays for host steps, and the bound entries."""
 
     pointers: Any
     workspace: Any
@@ -79,7 +79,6 @@ class Program:
 
     def __init__(self, lowered: Lowered) -> None:
         self.graph = lowered.graph
-        self.lowered = lowered
         self.kernels: list[Kernel] = []
         self._external: dict[Buffer, int] = {}
         self._frames: list[_Frame] = []
@@ -94,7 +93,7 @@ class Program:
         self._inputs = [(self._external[b], node.type.dtype.numpy) for b, node in
                         zip(lowered.inputs, lowered.graph.inputs, strict=True)]
         self.offsets, self.workspace_bytes = plan_memory(_lifetimes(lowered))
-        self._plan = self._segments()
+        self._plan = self._segments(lowered)
         self._checked = lowered.status in self._slots
 
     def _value_index(self, buffer: Buffer) -> int:
@@ -111,7 +110,7 @@ class Program:
 
     # ---- building
 
-    def _segments(self) -> list[_Segment | HostStep]:
+    def _segments(self, lowered: Lowered) -> list[_Segment | HostStep]:
         rows: list[list[int]] = []
         slots: list[Buffer] = []
         ints: list[int] = []
@@ -120,8 +119,8 @@ class Program:
         bound: list[_Row] = []
         start = 0
         known: dict[str, Kernel] = {}
-        options = {"contract": False} if self.lowered.strict else {}
-        for step in self.lowered.steps:
+        options = {"contract": False} if lowered.strict else {}
+        for step in lowered.steps:
             if isinstance(step, HostStep):
                 cuts.append((start, len(rows), step))
                 start = len(rows)
@@ -174,8 +173,11 @@ class Program:
         shift = -raw.ctypes.data % ALIGNMENT
         workspace = raw[shift : shift + self.workspace_bytes]
         places = {}
-        for buffer, offset in self.offsets.items():
-            places[buffer] = workspace[offset : offset + buffer.nbytes].view(buffer.dtype.numpy)
+        for step in self._plan:
+            for view in step.operands if isinstance(step, HostStep) else ():
+                if isinstance(view, View) and view.buffer.kind == "arena":
+                    buffer, offset = view.buffer, self.offsets[view.buffer]
+                    places[buffer] = workspace[offset : offset + buffer.nbytes].view(buffer.dtype.numpy)
         pointers = np.zeros(len(self._slots), np.int64)
         base = workspace.ctypes.data if self.workspace_bytes else 0
         status = np.zeros(1, np.int64)

@@ -59,7 +59,7 @@ Step = KernelStep | ProductStep | HostStep
 class Lowered:
     """A program before it is bound to memory. With `strict`, its kernels round each operation.
 
-    `outputs` tells where each result lies, and whether it is copied out.
+    `graph` is the one that was given. `outputs` tells where each result lies, and whether it is copied out.
     """
 
     graph: Graph

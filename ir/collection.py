@@ -2,8 +2,9 @@
 
 A collection walks every container that is alive. A graph of 1e5 operations has a million of them, and none is garbage:
 with CPython's defaults that walk is two fifths of the time of tracing and compiling. Passes over graphs make no cycles,
-so there are no collections in them (`paused`); while a user's function is traced, and while kernels are built, they are
-`rarely` done. What was made meanwhile counts as old afterwards, without having been walked.
+so there are no collections in them (`paused`); while a user's function is traced they are `rarely` done. What was made
+meanwhile counts as old afterwards, without having been walked. The building of kernels makes much garbage, which has to
+be collected, but nothing that was there before is walked for it (`set_aside`).
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import threading
 from contextlib import ContextDecorator
 from typing import Any
 
-__all__ = ["paused", "rarely"]
+__all__ = ["paused", "rarely", "set_aside"]
 
 RARE = (200_000, 20, 100)  # new containers between collections of the young, and how often of the older ones
 _lock = threading.Lock()
@@ -63,3 +64,28 @@ def _update() -> None:
         if not gc.get_freeze_count():
             gc.freeze()  # moves everything out of the young generation,
             gc.unfreeze()  # into the oldest one
+
+
+class _SetAside:
+    """A context manager in which collections look only at what is made inside, unless a user has frozen something."""
+
+    def __init__(self) -> None:
+        self.inside = 0
+        self.frozen = False
+
+    def __enter__(self) -> None:
+        with _lock:
+            self.inside += 1
+            if self.inside == 1 and not gc.get_freeze_count():
+                gc.freeze()
+                self.frozen = True
+
+    def __exit__(self, *error: Any) -> None:
+        with _lock:
+            self.inside -= 1
+            if not self.inside and self.frozen:
+                gc.unfreeze()
+                self.frozen = False
+
+
+set_aside = _SetAside()

@@ -20,7 +20,7 @@ from retape.codegen import reuse
 from retape.codegen.emit import Emitted, emit
 from retape.codegen.lower import lower
 from retape.ir import CATALOGUE, Graph, GraphBuilder, Op, f32, f64, input_node
-from retape.ir.collection import RARE, paused, rarely
+from retape.ir.collection import RARE, paused, rarely, set_aside
 from retape.ir.passes import differentiate, partition
 
 
@@ -99,6 +99,31 @@ def test_what_is_made_while_collections_are_held_back_is_old_afterwards() -> Non
     del kept_alive, ring
     gc.collect()
     assert found() is None  # garbage is found all the same
+
+
+def test_what_was_there_before_is_set_aside_from_collections() -> None:
+    assert gc.get_freeze_count() == 0
+    with set_aside:
+        assert gc.get_freeze_count() > 1000
+        with set_aside:
+            pass
+        assert gc.get_freeze_count() > 1000
+        with paused:
+            pass
+        assert gc.get_freeze_count() > 1000
+        inner = _Node(None)
+        inner.self, found = inner, weakref.ref(inner)
+        del inner
+        gc.collect()
+        assert found() is None
+    assert gc.get_freeze_count() == 0
+    gc.freeze()
+    try:
+        with set_aside:
+            pass
+        assert gc.get_freeze_count() > 1000  # what a user has frozen stays so
+    finally:
+        gc.unfreeze()
 
 
 class _Node:
