@@ -6,7 +6,7 @@ each pass over a row's elements. The same text runs under Python, with arrays in
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from retape.ir.graph import Node, Operand, Origin
 
@@ -26,8 +26,10 @@ from .indexed import (
     result_strides,
     scatter,
 )
-from .loops import build_nest
+from .loops import Choice, build_nest
+from .piecewise import piece, piece_strides, shift
 from .reduce import embed, reduction
+from .regions import cuts
 from .rows import is_alias, kept_in_row, row_strides, sections
 from .views import View
 
@@ -62,6 +64,7 @@ class Access:
 
     view: View
     strides: tuple[int, ...] = ()
+    shift: int = 0  # elements by which what is read lies before the view's own
 
     @property
     def level(self) -> int:
@@ -101,6 +104,8 @@ class Writer:
         for node in self.nodes:
             if is_indexed(node):
                 self._index_accesses(node)
+            elif node.op.kind == "piecewise":
+                self._piece_accesses(node)
         for node in self.results:
             view = embedded(node, views[node]) if node.op.kind == "embed" else views[node]
             self.accesses[node] = Access(view, self._strides(node))
@@ -108,7 +113,9 @@ class Writer:
             self.accesses[STATUS] = Access(status, (0,) * len(group.space))
         self.section = sections(self.nodes, self.inside)
         self.kept = kept_in_row(self.nodes, self.inside, self.section, {*group.rowwise, *self.results, *inlined})
-        nest = build_nest(group.space, [a.strides for a in self.accesses.values()], group.rows)
+        boxes = [index for n in self.nodes if n.op.kind == "piecewise" for index in n.attr("indices")]
+        nest = build_nest(group.space, [a.strides for a in self.accesses.values()], group.rows,
+                          cuts(group.space, boxes) if boxes else ())
         for access, strides in zip(self.accesses.values(), nest.strides, strict=True):
             access.strides = strides
         self.body = Body(nest)
@@ -192,6 +199,13 @@ class Writer:
                 steps = index_strides(node, view, rank) if position else indexed_strides(node, view)
                 self.accesses[node, position] = Access(view, steps if rank else ())
 
+    def _piece_accesses(self, node: Node) -> None:
+        for position, operand in enumerate(node.parents()):
+            view = self.views[operand]
+            steps = piece_strides(node, position, view.strides)
+            own = tuple(0 if extent == 1 else step for extent, step in zip(node.type.shape, steps, strict=True))
+            self.accesses[node, position] = Access(view, own, shift(node, position, steps))
+
     def address(self, key: Key, level: int, *more: str) -> str:
         """`p3[i0 * k2 + i1]`."""
         access, number = self.accesses[key], self.order[key]
@@ -203,8 +217,9 @@ class Writer:
                 terms.append(f"i{dim}" if stride == 1 else f"i{dim} * {stride}")
             else:
                 terms.append(f"i{dim} * {self.body.integer('s', number, dim, stride)}")
-        if access.view.offset:
-            terms.append(self.body.integer("o", number, 0, access.view.offset))
+        offset = access.view.offset - access.shift
+        if offset:
+            terms.append(self.body.integer("o", number, 0, offset))
         return f"p{number}[{' + '.join(terms) or '0'}]"
 
     # ---- text
@@ -225,13 +240,15 @@ class Writer:
                        divide(self.body.nest, [n for n in self.nodes if not self._along_rows(n)], self.results,
                               self.accesses))
 
-    def variable(self, node: Node, level: int, section: int, text: str) -> str:
+    def variable(self, node: Node, level: int, section: int, text: str | Choice) -> str:
         """A new variable for a value, assigned at a level. What is known per row is known in all sections."""
         name = f"v{len(self.labels)}"
         self.labels[name] = node
         self.levels[node] = level
         self.names[node, section if level >= self.rows else 0] = name
-        self.body.at(level, f"{name} = {text}", section)
+        line = f"{name} = {text}" if isinstance(text, str) else replace(
+            text, texts={part: f"{name} = {t}" for part, t in text.texts.items()})
+        self.body.at(level, line, section)
         return name
 
     def _node(self, node: Node) -> None:
@@ -258,6 +275,9 @@ class Writer:
         if is_gather(node):
             text, level = gather(self, node, section)
             return self.variable(node, level, section, text)
+        if node.op.kind == "piecewise":
+            chosen, level = piece(self, node)
+            return self.variable(node, level, section, chosen)
         operands = [self.operand(operand, node, section) for operand in node.inputs]
         level = max((lv for _, lv in operands), default=-1)
         return self.variable(node, level, section, element_text(node, [text for text, _ in operands]))

@@ -10,22 +10,25 @@ every crossing leads to a later stage. Those that are connected, by an edge or b
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import prod
 
 from retape.ir import Graph
 from retape.ir.graph import Node
 from retape.ir.shapes import Shape
 from retape.ir.types import BOOL, COMPLEX, FLOAT
 
+from .regions import cuts
 from .rows import KEPT, fits, is_alias, kept_in_row, row_dims, sections
 
 __all__ = ["REDUCING", "Group", "Plan", "from_memory", "fuse", "is_fusable", "kernel_text", "rounds_by_order",
-           "space_of"]
+           "space_of", "stages_of"]
 
 REDUCING = frozenset({"embed", "reduction", "scatter"})  # computed over their operand's space, complete behind the loop
 STATEMENTS = 400  # longer functions take more than linear time to compile
 UNCUT = 96  # operations from which on a kernel is searched for the periods of an unrolled loop
 WINDOW = 12  # operations in a row that are alike where a loop's body begins again
 PERIODS = 48  # of an unrolled loop, periods up to this length together become one kernel
+AGAIN = 2.0  # additions that a kernel spends on a value rather than have it stored beside the one it comes from
 INLINE = 8  # operations on single elements that a kernel repeats rather than wait for
 
 
@@ -48,7 +51,8 @@ class Group:
 class Plan:
     """The kernels and other steps of a graph in an order that respects every dependence.
 
-    `stored` holds the fused values that must be written to memory, `inlined` single elements that kernels recompute.
+    `stored` holds the fused values that must be written to memory, `inlined` those that every kernel that reads them
+    computes for itself: single elements, and elements of pieces.
     """
 
     steps: list[Group | Node]
@@ -73,7 +77,7 @@ def is_fusable(node: Node, strict: bool = False) -> bool:
         return kernel_text(node) is not None
     if kind == "reduction":
         return bool(node.op.kernel) and first.type.dtype.category != BOOL
-    return kind in ("embed", "gather") or (kind == "scatter" and category != BOOL)
+    return kind in ("embed", "gather", "piecewise") or (kind == "scatter" and category != BOOL)
 
 
 def rounds_by_order(node: Node) -> bool:
@@ -98,8 +102,8 @@ def kernel_text(node: Node) -> str | None:
 
 
 def from_memory(node: Node, position: int) -> bool:
-    """Whether an operand must lie in memory although the operation is fused: indices, and what they select from."""
-    return node.op.kind == "gather" or (node.op.kind == "scatter" and position == 1)
+    """Whether an operand must lie in memory although the operation is fused: indices, what they select from, pieces."""
+    return node.op.kind in ("gather", "piecewise") or (node.op.kind == "scatter" and position == 1)
 
 
 def space_of(node: Node) -> Shape:
@@ -181,7 +185,7 @@ class _Stages:
         if not (is_alias(node) or (node.op.kind == "pointwise" and fusable)):
             return False
         known = [p for p in node.parents() if p in self.rowwise and p.type.numel == node.type.numel]
-        if not known:
+        if not known or any(p.op.kind == "piecewise" for p in node.parents()):
             return False
         last = max(known, key=self.stage.__getitem__)
         self.rowwise.add(node)
@@ -199,19 +203,29 @@ class _Stages:
             return False
         if parent in self.small:
             return True
+        if parent.op.kind == "piecewise":
+            return self.space[parent] == space
         if parent in self.rowwise:
             return self.space[parent] == space and (
                 rowwise or fits(parent.type.shape, space, self.rows[space]))
         return parent.op.kind != "reduction" and self.space[parent] == space and not rowwise
 
 
+def stages_of(graph: Graph) -> dict[Node, int]:
+    """The stage of each operation, with products and sums in kernels where they can be."""
+    return _Stages(graph, False).stage
+
+
 def fuse(graph: Graph, strict: bool = False) -> Plan:
     """Group the operations of a graph into kernels; `strict` leaves sums and products to eager execution."""
     stages = _Stages(graph, strict)
-    inlined = set(stages.small)
+    inlined = {*stages.small, *(node for node in stages.fused if node.op.kind == "piecewise")}
     groups = _components(graph, stages, inlined)
     home = {node: group for group in groups for node in group.nodes}
     stored = _stored(graph, stages, home, inlined)
+    again = _computed_again(graph, stages, home, stored)
+    inlined |= again
+    stored -= again
     # a single element that every reader computes for itself needs no kernel
     used = [g for g in groups if any(node in stored for node in g.nodes)]
     others: list[Group | Node] = [
@@ -270,14 +284,15 @@ def _group(nodes: list[Node], stages: _Stages) -> Group:
 
 def _cut(nodes: list[Node]) -> list[list[Node]]:
     """Parts of bounded length. Unrolled loops are cut at their period, so that equal parts share one kernel."""
-    if len(nodes) <= UNCUT:
+    longest = STATEMENTS // _copies(nodes)
+    if len(nodes) <= min(UNCUT, longest):
         return [nodes]
     shapes = [hash((node.op, node.type.dtype, node.type.shape, node.attrs if node.op.kind == "pointwise" else None,
                     *[i.op for i in node.inputs if isinstance(i, Node)])) for node in nodes]
     windows = [hash(tuple(shapes[i : i + WINDOW])) for i in range(len(nodes))]
     parts, start = [], 0
     while start < len(nodes):
-        end = min(start + STATEMENTS, len(nodes))
+        end = min(start + longest, len(nodes))
         again = next((i for i in range(start + WINDOW, end) if windows[i] == windows[start]), end)
         # whole periods, as many as keep the part short
         period = again - start
@@ -287,6 +302,16 @@ def _cut(nodes: list[Node]) -> list[list[Node]]:
         parts.append(nodes[start:again])
         start = again
     return parts
+
+
+def _copies(nodes: list[Node]) -> int:
+    """How often a kernel's statements are written: once for each part of its loops."""
+    known: dict[int, set[int]] = {}
+    for node in nodes:
+        if node.op.kind == "piecewise":
+            for d, places in enumerate(cuts(node.type.shape, node.attr("indices"))):
+                known.setdefault(d, set()).update(places)
+    return prod(len(places) + 1 for places in known.values())
 
 
 def _stored(graph: Graph, stages: _Stages, home: dict[Node, Group], inlined: set[Node]) -> set[Node]:
@@ -304,6 +329,30 @@ def _stored(graph: Graph, stages: _Stages, home: dict[Node, Group], inlined: set
         if group.rows:
             stored.update(_too_many(group, stored, inlined))
     return stored
+
+
+def _computed_again(graph: Graph, stages: _Stages, home: dict[Node, Group], stored: set[Node]) -> set[Node]:
+    """The stored values that their readers had better compute again: a number times another stored value, say.
+
+    Nothing more is read, and something less is written.
+    """
+    kept = {*graph.roots(), *(p for node in graph.nodes for position, p in enumerate(node.inputs)
+                              if isinstance(p, Node) and p in stored and not (
+                                  node in home and home[node].space == home[p].space and not home[node].rows
+                                  and stages.space[node] == stages.space[p] and not from_memory(node, position)))}
+    found: dict[Node, float] = {}
+    for node in graph.nodes:
+        if node not in stored or node in kept or node.op.kind != "pointwise" or home[node].rows:
+            continue
+        sources = list(node.parents())
+        source = sources[0]
+        if len(sources) == 1 and source.type.shape == node.type.shape \
+                and source.type.dtype.itemsize <= node.type.dtype.itemsize \
+                and (source in found or source in stored or source not in stages.fused):
+            cost = node.op.cost + found.get(source, 0.0)
+            if cost <= AGAIN:
+                found[node] = cost
+    return set(found)
 
 
 def _too_many(group: Group, stored: set[Node], inlined: set[Node]) -> list[Node]:

@@ -2,50 +2,75 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from retape.ir.shapes import Shape
 
-__all__ = ["Nest", "build_nest"]
+__all__ = ["Choice", "Nest", "build_nest"]
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A line that differs between the parts of loops: the levels that are cut, and a text for each of their parts."""
+
+    levels: tuple[int, ...]
+    texts: dict[tuple[int, ...], str]
 
 
 @dataclass(frozen=True, slots=True)
 class Nest:
     """Extents of the loops from outside in, and each access's strides over them, in elements.
 
-    The first `rows` loops run over rows, the others over the elements of a row; 0 where the kernel has no rows.
+    The first `rows` loops run over rows, the others over the elements of a row; 0 where the kernel has no rows. `cuts`
+    are the places at which each loop is cut into parts. `places` gives for each dim of the space the loop in which it
+    went up, and how many iterations of it one step along the dim is.
     """
 
     extents: Shape
     strides: tuple[Shape, ...]
     rows: int = 0
+    cuts: tuple[tuple[int, ...], ...] = ()
+    places: tuple[tuple[int, int], ...] = ()
 
 
-def build_nest(space: Shape, accesses: Sequence[Shape], rows: int = 0) -> Nest:
+def build_nest(
+    space: Shape, accesses: Sequence[Shape], rows: int = 0, cuts: Sequence[Collection[int]] = ()
+) -> Nest:
     """Drop extents of 1 and merge neighbours that every access walks through in one step.
 
     A reduction's result has stride 0 along reduced dims, so kept and reduced dims are never merged; nor are the first
-    `rows` dims with those behind them.
+    `rows` dims with those behind them, nor a dim that is cut with the one before.
     """
-    merged_extents: list[int] = []
-    merged: list[list[int]] = []
+    extents: list[int] = []
+    columns: list[list[int]] = []
+    loops: list[list[int]] = []  # the dims of each loop
     merged_rows, last = 0, 0
     for d, extent in enumerate(space):
         if extent == 1:
             continue
         column = [access[d] for access in accesses]
-        if merged and not last < rows <= d \
-                and all(outer == inner * extent for outer, inner in zip(merged[-1], column, strict=True)):
-            merged_extents[-1] *= extent
-            merged[-1] = column
+        if columns and not last < rows <= d and not (cuts and cuts[d]) \
+                and all(outer == inner * extent for outer, inner in zip(columns[-1], column, strict=True)):
+            extents[-1] *= extent
+            columns[-1] = column
+            loops[-1].append(d)
         else:
-            merged_extents.append(extent)
-            merged.append(column)
+            extents.append(extent)
+            columns.append(column)
+            loops.append([d])
         last = d
         if d < rows:
-            merged_rows = len(merged)
-    if not merged:  # a single element
-        merged_extents, merged = [1], [[0] * len(accesses)]
-    strides = tuple(tuple(column[i] for column in merged) for i in range(len(accesses)))
-    return Nest(tuple(merged_extents), strides, merged_rows)
+            merged_rows = len(columns)
+    if not columns:  # a single element
+        extents, columns, loops = [1], [[0] * len(accesses)], [[]]
+    strides = tuple(tuple(column[i] for column in columns) for i in range(len(accesses)))
+    places, parts = [(0, 1)] * len(space), []
+    for level, dims in enumerate(loops):
+        scale = 1
+        for d in reversed(dims):
+            places[d] = level, scale
+            scale *= space[d]
+        first = places[dims[0]][1] if dims else 1
+        parts.append(tuple(sorted(cut * first for cut in cuts[dims[0]])) if cuts and dims else ())
+    return Nest(tuple(extents), strides, merged_rows, tuple(parts), tuple(places))

@@ -17,9 +17,11 @@ from retape.ir.passes import (
 
 from .assembly import begin, finish
 from .fuse import Group, fuse
+from .pieces import read_in_pieces
 from .placement import place, place_views
 from .products import is_product, multiply
 from .steps import Draft, HostStep, KernelStep, Lowered, ProductStep, Step, input_view
+from .sums import order_sums
 from .tiny import emit_tiny, suits
 from .views import Buffer, View, apply_view, contiguous_view
 
@@ -38,7 +40,9 @@ def lower(graph: Graph, strict: bool = False) -> Lowered:
         graph = hoist_reshapes(collect_embeds(graph))
     tiny = suits(graph, strict)
     if not strict and not tiny:
-        graph = unfold_products(collect_products(graph))
+        graph = order_sums(unfold_products(collect_products(graph)))
+    if not tiny:
+        graph = read_in_pieces(graph)
     lowered = _Lowering(_with_copies(graph), strict).run(owners, tiny)
     lowered.graph = given  # nothing asks for the graph that was placed, and it is as large
     return lowered

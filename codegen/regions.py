@@ -9,7 +9,7 @@ from typing import Any
 
 from retape.ir.shapes import Shape
 
-__all__ = ["are_disjoint", "region", "uncovered"]
+__all__ = ["are_disjoint", "bounds", "cuts", "region", "uncovered"]
 
 Region = tuple[range, ...]  # the positions that are selected in each dim, ascending
 PAIRS = 64  # of so many regions, each is compared with each other
@@ -64,3 +64,14 @@ def uncovered(shape: Shape, regions: Sequence[Region]) -> Iterator[tuple[slice, 
         if inner.stop < extent:
             yield (*before, slice(inner.stop, extent, 1), *rest)
         before = (*before, slice(inner.start, inner.stop, 1))
+
+
+def bounds(entry: slice | int) -> tuple[int, int]:
+    """The first place that an entry of an index selects, and the one behind the last; slices have step 1."""
+    return (entry.start or 0, entry.stop) if isinstance(entry, slice) else (entry, entry + 1)
+
+
+def cuts(shape: Shape, indices: Sequence[Sequence[Any]]) -> list[set[int]]:
+    """For each dim the places inside it where one of the boxes begins or ends that indices select."""
+    return [{bound for index in indices for bound in bounds(index[d]) if 0 < bound < extent}
+            for d, extent in enumerate(shape)]

@@ -1,0 +1,97 @@
+"""Arrays that are read piece by piece: `cat`, padding, and the transposes of slices.
+
+Where every reader of such an array is a loop over its index space, the array is never put together. The loops are cut
+where one piece ends and the next begins, and in each part the readers take the elements from the piece that lies there,
+at shifted places, or take zeros. So a gradient of stencils is one kernel: a sum of slices, shifted back.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import prod
+from typing import Any
+
+from retape.ir import CATALOGUE, Graph
+from retape.ir.graph import Node, users_of
+from retape.ir.shapes import Shape
+from retape.ir.types import COMPLEX
+
+from .fuse import is_fusable, space_of
+from .regions import cuts
+
+__all__ = ["read_in_pieces"]
+
+PIECES = replace(CATALOGUE["embed_sum"], name="pieces", kind="piecewise")
+MOST = 4  # pieces of one array
+ALONG = 8  # places at which one dim is cut; unrolled loops, which take a dim place by place, cut it at more
+PARTS = 25  # into which the loops over one index space are cut at most: a stencil in two dims reads five in each
+
+
+def read_in_pieces(graph: Graph) -> Graph:
+    """The graph with `pieces` for those `cat`s and `embed`s of which loops can read the pieces themselves."""
+    if not any(node.op.name in ("cat", "embed") for node in graph.nodes):
+        return graph
+    users, roots = users_of(graph), set(graph.roots())
+    candidates = {node: _indices(node) for node in graph.nodes if node not in roots and _suits(node, users)}
+    every: dict[Shape, list[set[int]]] = {}
+    for node, indices in candidates.items():
+        every[node.type.shape] = _wider(every, node.type.shape, indices)
+    places: dict[Shape, list[set[int]]] = {}
+    new: dict[Any, Node] = {}
+    nodes: list[Node] = []
+    for old in graph.nodes:
+        inputs = tuple([new.get(i, i) for i in old.inputs])
+        node = old if inputs == old.inputs else Node(old.op, inputs, old.attrs, old.type, old.name, old.origin)
+        if old in candidates:
+            shape, indices = old.type.shape, candidates[old]
+            wider = _wider(places, shape, indices)
+            repeated = any(own and len(known) > ALONG
+                           for own, known in zip(cuts(shape, indices), every[shape], strict=True))
+            if not repeated and prod(len(known) + 1 for known in wider) <= PARTS:
+                places[shape] = wider
+                node = Node(PIECES, inputs, (shape, indices), old.type, old.name, old.origin)
+        if node is not old:
+            new[old] = node
+        nodes.append(node)
+    return graph.map_roots(nodes, lambda o: new.get(o, o)) if new else graph
+
+
+def _wider(places: dict[Shape, list[set[int]]], shape: Shape, indices: tuple[tuple[Any, ...], ...]) \
+        -> list[set[int]]:
+    """The places at which loops over a shape are cut, with those of more pieces."""
+    known = places.get(shape, [set() for _ in shape])
+    return [have | more for have, more in zip(known, cuts(shape, indices), strict=True)]
+
+
+def _suits(node: Node, users: dict[Node, list[Node]]) -> bool:
+    """Whether an array is put together from few boxes, is read by loops over its shape, and by nothing else."""
+    name, shape = node.op.name, node.type.shape
+    if name not in ("cat", "embed") or node.type.numel < 2 or node.type.dtype.category == COMPLEX:
+        return False
+    if any(not isinstance(i, Node) or not i.type.numel for i in node.inputs) or len(node.inputs) > MOST:
+        return False
+    if name == "cat" and all(users[p] == [node] and p.op.kind in ("pointwise", "gather") for p in node.parents()):
+        return False  # their own kernels write them to their places
+    if name == "embed" and not all(_is_box(entry) for entry in node.attr("index")):
+        return False
+    return all(user.op.kind in ("pointwise", "reduction") and is_fusable(user) and space_of(user) == shape
+               for user in users[node])
+
+
+def _is_box(entry: Any) -> bool:
+    return entry.__class__ is int or (isinstance(entry, slice) and entry.step in (None, 1))
+
+
+def _indices(node: Node) -> tuple[tuple[Any, ...], ...]:
+    """For each piece the basic index at which it lies, with an entry for each dim."""
+    shape = node.type.shape
+    whole = tuple(slice(0, extent, 1) for extent in shape)
+    if node.op.name == "embed":
+        index = node.attr("index")
+        return ((*index, *whole[len(index) :]),)
+    axis, start, result = node.attr("axis"), 0, []
+    for part in node.parents():
+        end = start + part.type.shape[axis]
+        result.append((*whole[:axis], slice(start, end, 1), *whole[axis + 1 :]))
+        start = end
+    return tuple(result)

@@ -1,0 +1,171 @@
+"""Arrays read piece by piece, sums in the order of their terms, values computed again: kernels, bytes, results."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+import pytest
+from hypothesis import given, note
+from programs import Program, programs
+from support import examples, executions
+from test_random_programs import agree, traced
+
+import retape as rt
+from retape.codegen import pieces
+from retape.func import value_and_grad
+from retape.ir import Graph, verify
+from retape.ir.passes import MARKERS, simplify
+
+X = np.random.default_rng(0).standard_normal((12, 40))
+V = np.random.default_rng(1).standard_normal(3000)
+
+
+def program(function: Callable[..., Any], *arrays: Any) -> Any:
+    return rt.compile(function).specialize(*arrays)._code.program
+
+
+def rows(function: Callable[..., Any], *arrays: Any) -> int:
+    return len(program(function, *arrays).lowered.steps)
+
+
+def in_pieces(function: Callable[..., Any], *arrays: Any) -> Graph:
+    return pieces.read_in_pieces(simplify(rt.compile(function).specialize(*arrays).graph, MARKERS))
+
+
+def shifted(x: Any) -> Any:
+    return x * rt.cat([x[:1], x[:-1]])
+
+
+def padded(x: Any) -> Any:
+    zero = rt.zeros(12, 1, dtype=rt.float64)
+    return rt.exp(rt.cat([zero, x[:, 2:], zero], 1)) + x
+
+
+def laplacian(x: Any) -> Any:
+    return x[2:, 1:-1] + x[:-2, 1:-1] + x[1:-1, 2:] + x[1:-1, :-2] - 4.0 * x[1:-1, 1:-1]
+
+
+def rolled(x: Any) -> Any:
+    """Cut along both dims, and summed in blocks and by rows."""
+    moved = rt.cat([x[:, 5:], x[:, :5]], 1) * rt.cat([x[3:], x[:3]], 0)
+    return moved.sum(1), moved.sum(), moved.sum(0)
+
+
+def softmax_of_pieces(x: Any) -> Any:
+    return rt.softmax(rt.cat([x[:, 20:], x[:, :20]], 1) * x, 1)
+
+
+ONE_KERNEL: list[tuple[Callable[..., Any], tuple[Any, ...]]] = [
+    (shifted, (V,)),
+    (padded, (X,)),
+    (softmax_of_pieces, (X,)),
+    (lambda x: rt.cat([x[:1000], x[1000:2000], x[2000:]])[None] * x, (V,)),
+]
+
+
+@pytest.mark.parametrize("case", range(len(ONE_KERNEL)))
+def test_pieces_are_read_where_they_are(case: int) -> None:
+    function, arrays = ONE_KERNEL[case]
+    assert rows(function, *arrays) == 1
+
+
+def test_a_stencil_and_its_gradient_are_a_kernel_each() -> None:
+    assert rows(laplacian, X) == 1
+    step = value_and_grad(lambda x: (laplacian(x) ** 2).sum())
+    assert rows(step, X) <= 4
+    copy = program(step, X)
+    assert copy.workspace_bytes < 4 * X.nbytes
+
+
+@pytest.mark.parametrize("function", [
+    shifted, padded, laplacian, rolled, softmax_of_pieces,
+    value_and_grad(lambda x: (shifted(x) ** 2).sum()), value_and_grad(lambda x: (laplacian(x) ** 2).sum()),
+    value_and_grad(lambda x: rolled(x)[0].exp().sum() + rolled(x)[2].sum()),
+])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_values(function: Callable[..., Any], dtype: Any) -> None:
+    for array in (X.astype(dtype), np.asfortranarray(X.astype(dtype)), X.astype(dtype)[:, ::-1]):
+        if function is shifted:
+            array = array[:, 3]
+        call = rt.compile(function)
+        wanted = function(rt.from_numpy(array.copy(order="K")))
+        graph = verify(call.specialize(array).graph)
+        flat = [part._data if isinstance(part, rt.Tensor) else part for part in
+                (wanted if isinstance(wanted, tuple) else (wanted,))]
+        for name, results in executions(graph, [array]).items():
+            for found, expected in zip(results, flat, strict=True):
+                agree(found, expected, dtype is np.float32, name)
+
+
+def test_what_other_steps_read_is_put_together() -> None:
+    for function in (lambda x: rt.cat([x[5:], x[:5]]) @ x.T, lambda x: rt.cat([x[5:], x[:5]])):
+        names = [node.op.name for node in in_pieces(function, X).nodes]
+        assert "pieces" not in names and "cat" in names
+
+
+@pytest.mark.parametrize(("count", "expected"), [(6, 6), (30, 0)])
+def test_a_loop_that_goes_through_a_dim_does_not_cut_it_everywhere(count: int, expected: int) -> None:
+    def many(x: Any) -> Any:
+        total = x
+        for i in range(1, count + 1):
+            total = total + rt.cat([x[i:], x[:i]])
+        return total
+
+    graph = in_pieces(many, V)
+    assert sum(node.op.name == "pieces" for node in graph.nodes) == expected
+    np.testing.assert_allclose(rt.compile(many)(V), many(rt.from_numpy(V)).numpy())
+
+
+def test_not_too_many_parts() -> None:
+    def many(x: Any) -> Any:
+        total = x
+        for i in range(1, 9):
+            total = total + rt.cat([x[i:], x[:i]]) + rt.cat([x[:, i:], x[:, :i]], 1)
+        return total
+
+    graph = in_pieces(many, X)
+    assert 4 < sum(node.op.name == "pieces" for node in graph.nodes) < 16
+    np.testing.assert_allclose(rt.compile(many)(X), many(rt.from_numpy(X)).numpy())
+
+
+def test_long_sums_are_added_as_terms_are_ready() -> None:
+    """A term a step, the last step's first: the terms needn't all be kept."""
+    def f(x: Any, w: Any) -> Any:
+        states = [x]
+        for _ in range(20):
+            states.append(rt.sin(states[-1]).roll(1, 0) + x)
+        total = states[-1] * w
+        for state in reversed(states[:-1]):
+            total = total + state * w
+        return total
+
+    found = program(f, V, V)
+    assert found.workspace_bytes <= 6 * V.nbytes
+    np.testing.assert_allclose(rt.compile(f)(V, V), f(rt.from_numpy(V), rt.from_numpy(V)).numpy(), 1e-12)
+
+
+def test_multiples_of_stored_values_are_computed_again() -> None:
+    def f(x: Any) -> Any:
+        y = rt.exp(x)
+        z = y * 2.0
+        return y, (z.sum(0) + z).sum()
+
+    sources = [kernel.source for kernel in program(f, X).kernels]
+    assert sum(source.count("p_mul") for source in sources) == 0
+
+
+@examples(200)
+@given(programs(most=25))
+def test_random_programs_in_pieces(program: Program) -> None:
+    with patch.object(pieces, "MOST", 10), patch.object(pieces, "PARTS", 40), \
+            patch.object(pieces, "ALONG", 20):
+        tensors = program.tensors()
+        wanted = [t._data for t in program(*tensors)]
+        graph = verify(traced(program))
+        note(str(graph))
+        for name, results in executions(graph, [t._data for t in tensors], tiny=False).items():
+            for number, (found, expected) in enumerate(zip(results, wanted, strict=True)):
+                agree(found, expected, program.has_f32, f"{name}, output {number}")
