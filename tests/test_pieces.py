@@ -14,7 +14,7 @@ from support import examples, executions
 from test_random_programs import agree, traced
 
 import retape as rt
-from retape.codegen import pieces
+from retape.codegen import compile_graph, pieces
 from retape.func import value_and_grad
 from retape.ir import Graph, verify
 from retape.ir.passes import MARKERS, simplify
@@ -24,7 +24,7 @@ V = np.random.default_rng(1).standard_normal(3000)
 
 
 def program(function: Callable[..., Any], *arrays: Any) -> Any:
-    return rt.compile(function).specialize(*arrays)._code.program
+    return compile_graph(rt.compile(function).specialize(*arrays).graph)
 
 
 def rows(function: Callable[..., Any], *arrays: Any) -> int:

@@ -15,7 +15,7 @@ from support import examples, executions
 from test_random_programs import agree, traced
 
 import retape as rt
-from retape.codegen import rows
+from retape.codegen import compile_graph, rows
 from retape.func import value_and_grad
 from retape.ir import verify
 
@@ -23,8 +23,8 @@ X = np.random.default_rng(0).standard_normal((24, 70))
 
 
 def kernels(function: Callable[..., Any], *arrays: Any) -> list[str]:
-    compiled = rt.compile(function)
-    return [kernel.source for kernel in compiled.specialize(*arrays)._code.program.kernels]
+    program = compile_graph(rt.compile(function).specialize(*arrays).graph)
+    return [kernel.source for kernel in program.kernels]
 
 
 def normalised(x: Any, weight: Any, bias: Any) -> Any:
