@@ -15,6 +15,7 @@ from test_random_programs import agree, traced
 
 import retape as rt
 from retape.codegen import compile_graph, pieces
+from retape.codegen.lower import lower
 from retape.func import value_and_grad
 from retape.ir import Graph, verify
 from retape.ir.passes import MARKERS, simplify
@@ -28,7 +29,7 @@ def program(function: Callable[..., Any], *arrays: Any) -> Any:
 
 
 def rows(function: Callable[..., Any], *arrays: Any) -> int:
-    return len(program(function, *arrays).lowered.steps)
+    return len(lower(rt.compile(function).specialize(*arrays).graph).steps)
 
 
 def in_pieces(function: Callable[..., Any], *arrays: Any) -> Graph:
