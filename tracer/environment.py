@@ -144,9 +144,8 @@ class Environment:
         elif isinstance(value, (list, tuple, dict)):
             self._objects[id(value)] = path
             self._container(value, name, names, path)
-        elif not isinstance(value, (type, types.BuiltinFunctionType)) and not is_library(
-            getattr(sys.modules.get(type(value).__module__), "__file__", None) or ""
-        ):
+        elif not isinstance(value, (type, types.BuiltinFunctionType)) \
+                and not _is_internal(getattr(sys.modules.get(type(value).__module__), "__file__", None) or ""):
             self._instance(value, name, names)
 
     def _instance(self, value: Any, name: str, names: frozenset[str]) -> None:
@@ -164,7 +163,7 @@ class Environment:
                 method = method.__func__
             elif isinstance(method, types.MemberDescriptorType):
                 slots.add(key)
-            if isinstance(method, types.FunctionType):
+            if isinstance(method, types.FunctionType) and not is_library(inspect.unwrap(method).__code__.co_filename):
                 wanted |= _names(inspect.unwrap(method).__code__)
                 self._function(method)
         fields = getattr(value, "__dict__", {})

@@ -128,6 +128,8 @@ class Tracer:
         """
         known = self._aliases.get(id(tensor))
         base = tensor._base if known is None else known[1]
+        if base is not None and (tensor._traced is None or tensor._traced[0] is not self):
+            self.node_of(tensor)  # from outside, and met for the first time
         if base is None or id(tensor) not in self._objects:
             return base
         source = base[0]

@@ -1,0 +1,148 @@
+"""Random programs with state, called while everything they can see changes: compiled never differs from eager.
+
+A program is a function made of random statements. It is made twice, each time with a state of its own; one is compiled.
+Between calls the arguments' shapes, captured tensors, numbers, lists, attributes and flags are changed in both.
+`RETAPE_STATEFUL=n` runs n machines in place of the few that the suite has time for.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
+from worlds import counters, numbers, run, same
+
+import retape as rt
+
+STATEMENTS = [
+    "a = a * {k} + c0", "a = rt.tanh(a) * o.gain", "a = a + c1", "a = a @ c2", "a = a - a.mean(0)", "a = a * y",
+    "if a.sum() > {k}:\n    a = a - 1\nelse:\n    a = a * 0.5", "while a.norm() > 3:\n    a = a * 0.5",
+    "c0.mul_(0.9)", "c1.add_(a.mean() * 0.1)", "x.add_({k})", "x[0] = a.sum()", "v = x[1:]\nv *= {k}",
+    "x.T[0].sub_(0.5)", "o.state = o.state * 0.5 + a.mean()", "a = a + o.state", "d['m'] = d['m'] * {k} + a.sum()",
+    "a = a * d['m'].cos()", "items[0] = a.mean()", "a = a + items[-1] * len(items)", "for e in items:\n    a = a + e",
+    "a = a * rt.rand()", "a = a + rt.randn(3, dtype=rt.float64)", "if o.flag:\n    a = -a",
+    "a = a * (int(a.abs().max()) % 3 + 1)", "w.grad = None\n(w * a.mean()).pow(2).sum().backward()",
+    "if w.grad is not None:\n    with rt.no_grad():\n        w.sub_(0.1 * w.grad)", "(w * {k}).sum().backward()",
+    "if a.amax() > 2:\n    return a.sum()", "a = a if x[0, 0] > 0 else a.flip(0)",
+    "b = a.detach()\nb.mul_(0.5)\na = b * 1",
+    "o.count = o.count + 1 if o.count < 2 else 0\na = a * o.count", "a = a + sum(v.sum() for v in rows)",
+    "c3.copy_(a.mean(0))", "c3.data.mul_(0.5)\na = a + c3", "a = a * o.scale.get('s', 1.0)", "x.zero_()",
+    "for i in range(x.shape[0]):\n    a = a + x[i] * i", "a = a / x.shape[0]",
+    "a = a.reshape(-1, 3) + rt.ones(len(x), 3)",
+]
+
+
+def world(body: str) -> dict[str, Any]:
+    rng = np.random.default_rng(3)
+
+    def tensor(*shape: int) -> Any:
+        return rt.from_numpy(np.asarray(rng.uniform(-1, 1, shape)))
+
+    space: dict[str, Any] = {
+        "rt": rt, "c0": tensor(), "c1": tensor(3), "c2": tensor(3, 3), "c3": tensor(3), "items": [tensor(), tensor(3)],
+        "w": tensor(3).requires_grad_(), "d": {"m": tensor()}, "rows": (tensor(3), tensor(2)),
+        "o": SimpleNamespace(gain=1.5, state=tensor(3), flag=False, count=0, scale={"s": 2.0}),
+    }
+    exec(compile(body, "<program>", "exec"), space)
+    return space
+
+
+class Machine(RuleBasedStateMachine):
+    @initialize(picks=st.lists(st.tuples(st.sampled_from(STATEMENTS), st.sampled_from([0.5, -0.75, 1.25])), min_size=1,
+                               max_size=7))
+    def make(self, picks: Any) -> None:
+        lines = "\n".join(text.replace("{k}", str(k)) for text, k in picks)
+        body = "\n    ".join(["def f(x, y):", "a = x * 1", *lines.split("\n"), "return a\n"])
+        self.body = body
+        self.worlds = [world(body), world(body)]
+        self.functions = [self.worlds[0]["f"], rt.compile(self.worlds[1]["f"], budget=40)]
+        self.calls = 0
+
+    def state(self, number: int) -> Any:
+        space = self.worlds[number]
+        return [space[name] for name in ("c0", "c1", "c2", "c3", "w", "items", "d", "rows")] + [vars(space["o"])]
+
+    @rule(n=st.sampled_from([1, 2, 3, 5]), seed=st.integers(0, 3), y=st.sampled_from([0.5, -2.0, 3]))
+    def call(self, n: int, seed: int, y: float) -> None:
+        self.calls += 1
+        results, arguments = [], []
+        for function in self.functions:
+            x = rt.from_numpy(np.random.default_rng(seed).uniform(-1.5, 1.5, (n, 3)))
+            rt.manual_seed(seed)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                results.append(run(function, (x, y)))
+            arguments.append((x, rt.rand(1).tolist()))
+        if isinstance(results[0], BaseException):
+            same(results[1], results[0], self.body)
+            self.make_alike()
+            return
+        same(numbers(results[1]), numbers(results[0]), self.body, 1e-9)
+        same(arguments[1], arguments[0], self.body, 1e-9)
+        same(self.state(1), self.state(0), self.body, 1e-9)
+        assert counters(self.state(1)) == counters(self.state(0)), self.body
+
+    def make_alike(self) -> None:
+        """After a failed call, which leaves half of its changes behind in eager code, begin anew."""
+        self.worlds = [world(self.body), world(self.body)]
+        self.functions = [self.worlds[0]["f"], rt.compile(self.worlds[1]["f"], budget=40)]
+
+    def both(self, edit: Any) -> None:
+        for space in self.worlds:
+            edit(space)
+
+    @rule(k=st.sampled_from([0.5, 2.0]))
+    def change_numbers(self, k: float) -> None:
+        self.both(lambda s: setattr(s["o"], "gain", k))
+
+    @rule()
+    def change_flag(self) -> None:
+        self.both(lambda s: setattr(s["o"], "flag", not s["o"].flag))
+
+    @rule(name=st.sampled_from(["c0", "c1", "c2", "c3"]))
+    def write(self, name: str) -> None:
+        self.both(lambda s: s[name].mul_(-0.5))
+
+    @rule(name=st.sampled_from(["c0", "c1", "c2", "c3"]), seed=st.integers(0, 2))
+    def rebind(self, name: str, seed: int) -> None:
+        self.both(lambda s: s.__setitem__(name, rt.from_numpy(np.asarray(
+            np.random.default_rng(seed).uniform(-1, 1, s[name].shape)))))
+
+    @rule()
+    def share(self) -> None:
+        self.both(lambda s: s.__setitem__("c3", s["c1"]))
+
+    @rule()
+    def overlap(self) -> None:
+        self.both(lambda s: s.__setitem__("c3", s["c2"][0]))
+
+    @rule()
+    def append(self) -> None:
+        self.both(lambda s: s["items"].append(s["c1"] * 1) if len(s["items"]) < 5 else s["items"].pop(1))
+
+    @rule()
+    def forget_gradient(self) -> None:
+        self.both(lambda s: setattr(s["w"], "grad", None))
+
+    @rule(k=st.sampled_from([None, 0.5, 3.0]))
+    def change_entry(self, k: Any) -> None:
+        self.both(lambda s: s["o"].scale.pop("s", None) if k is None else s["o"].scale.__setitem__("s", k))
+
+    @rule()
+    def new_containers(self) -> None:
+        def edit(s: dict[str, Any]) -> None:
+            s["items"], s["d"], s["rows"] = list(s["items"]), dict(s["d"]), (s["c1"], s["rows"][1])
+
+        self.both(edit)
+
+
+TestState = Machine.TestCase
+TestState.settings = settings(
+    max_examples=int(os.environ.get("RETAPE_STATEFUL", "6")), stateful_step_count=20, deadline=None,
+    suppress_health_check=list(HealthCheck))
