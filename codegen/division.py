@@ -39,7 +39,7 @@ COMBINING = 0.05  # how much of a kernel's time combining its partial results ma
 # Multiply-adds a nanosecond of one core, for a product and for a matrix by a vector, which waits for memory.
 PRODUCTS = {"f64": (30.0, 4.0), "f32": (70.0, 8.0)}
 PRODUCT_CHUNK = 20000.0
-PANEL = 128  # rows or columns from which on a product is better cut into panels of its result
+PANELS = 128, 256  # rows or columns from which on a product is better cut into panels of its result
 LINE = 1024  # elements: loops are cut where blocks of a sum and whole vectors end anyway
 SUMS = {"radd": "sum", "rmul": "prod", "rmax": "amax", "rmin": "amin"}
 
@@ -189,5 +189,5 @@ def divided_product(draft: Draft, step: ProductStep, node: Node) -> None:
 def _sums_are_long(m: int, n: int, transpose_a: bool, transpose_b: bool) -> bool:
     """Whether panels of the result would be too thin, or read parts of rows."""
     if min(m, n) > 1:
-        return max(m, n) < PANEL
+        return m < PANELS[0] if m >= n else n < PANELS[1]
     return transpose_a if m > 1 else not transpose_b
