@@ -11,7 +11,7 @@ Values are placed from the last to the first, so that the array is placed when i
 from __future__ import annotations
 
 from retape.ir import Graph
-from retape.ir.graph import Node, Operand, users_of
+from retape.ir.graph import Node, Operand
 
 from .assembly import Assembly, disassemble, is_assembled, part_of
 from .fuse import Plan
@@ -59,7 +59,7 @@ class Placement:
         self.users: dict[Node, list[Node]] = {}
         if any(is_assembled(node) or adds(node) for node in self.called):
             self.order = Order(graph, plan)
-            self.users = users_of(graph)
+            self.users = _users(graph)
             self.kept = _kept(graph)
             # of values that lie in another's memory: what must come before the first write, and behind the last read
             self.lead: dict[Node, list[Task]] = {}
@@ -81,7 +81,7 @@ class Placement:
     def visit(self, node: Node) -> None:
         """Place a value, and what can lie in its memory."""
         if node.op.kind == "source":
-            if not self.users or node in self.kept or self.order.readers.get(node):
+            if not self.assemblies or node in self.kept or self.order.readers.get(node):
                 self.draft.place_source(node)
             return
         if node.op.kind == "view" or node in self.absorbed or not (node in self.plan.stored or node in self.called):
@@ -151,7 +151,7 @@ class Placement:
 
     def _absorb(self, later: Node, earlier: Node) -> bool:
         """Whether a slice write that only another slice write reads can be one with it."""
-        if self.users[earlier] != [later] or earlier in self.kept or earlier not in self.called:
+        if self.users.get(earlier) != [later] or earlier in self.kept or earlier not in self.called:
             return False
         self.absorbed.add(earlier)
         return True
@@ -174,7 +174,7 @@ class Placement:
         stack = [(value, view)]
         while stack:
             node, where = stack.pop()
-            for user in self.users[node]:
+            for user in self.users.get(node, ()):
                 if user.op.kind == "view":
                     shown = apply_view(user, where)
                     if shown is None:
@@ -214,7 +214,7 @@ class Placement:
 
     def schedule(self) -> None:
         """The final order, and the step before which each assembly begins."""
-        if not self.users:
+        if not self.assemblies:
             return
         self.steps = [step for step in self.order.steps if step not in self.absorbed]
         position = {step: number for number, step in enumerate(self.steps)}
@@ -222,6 +222,16 @@ class Placement:
             if assembly.rest:
                 first = min(position[task] for task in (node, *assembly.writers))
                 self.due.setdefault(self.steps[first], []).append(assembly)
+
+
+def _users(graph: Graph) -> dict[Node, list[Node]]:
+    """The views of each value, and all that read a slice write."""
+    users: dict[Node, list[Node]] = {}
+    for node in graph.nodes:
+        for parent in node.inputs:
+            if isinstance(parent, Node) and (node.op.kind == "view" or parent.op.name == "slice_scatter"):
+                users.setdefault(parent, []).append(node)
+    return users
 
 
 def _kept(graph: Graph) -> set[Node]:

@@ -75,7 +75,7 @@ class GraphBuilder(Builder):
         self.prefix = prefix
         self.origin: Origin = None
         self.consing = consing
-        self._known: dict[Hashable, Node] = {}
+        self._known: dict[int, Node] = {}  # by the hash of an operation's key, which takes a third of the key's memory
         self._names: set[str] = set()
         self._types: dict[Hashable, tuple[TensorType, list[Any]]] = {}
         self._shared: dict[TensorType, TensorType] = {}
@@ -111,14 +111,14 @@ class GraphBuilder(Builder):
         values = value_key(attrs) if attrs else ()
         if self.consing:
             key = (op, values, *operands)
-            found = self._known.get(key)
-            if found is not None:
+            found = self._known.get(hash(key))
+            if found is not None and _key(found) == key:
                 return found
         if type is None:
             type = self._infer(op, [i.type if i.__class__ is Node else i for i in inputs], attrs, values)
         node = self.append(op, inputs, attrs, type, origin, name)
         if self.consing:
-            self._known[key] = node
+            self._known.setdefault(hash(key), node)
         return node
 
     def append(
@@ -165,23 +165,27 @@ class GraphBuilder(Builder):
         """Take a node over as it is; later equal operations give this one."""
         self.nodes.append(node)
         self._names.add(node.name)
-        self._known.setdefault((node.op, value_key(node.attrs), *_keys(node.inputs)[0]), node)
+        self._known.setdefault(hash(_key(node)), node)
         return node
 
     def known(self, node: Node) -> Node:
         """An equal operation that was made before; else the node, taken over, under a name that is free."""
-        key = (node.op, value_key(node.attrs), *_keys(node.inputs)[0])
-        found = self._known.get(key)
-        if found is None:
-            name = node.name
-            if name in self._names:
-                found = Node(node.op, node.inputs, node.attrs, node.type, self.unique(name), node.origin)
-            else:
-                self._names.add(name)
-                found = node
-            self._known[key] = found
-            self.nodes.append(found)
-        return found
+        key = _key(node)
+        found = self._known.get(hash(key))
+        if found is not None and _key(found) == key:
+            return found
+        if node.name in self._names:
+            node = Node(node.op, node.inputs, node.attrs, node.type, self.unique(node.name), node.origin)
+        else:
+            self._names.add(node.name)
+        self._known.setdefault(hash(key), node)
+        self.nodes.append(node)
+        return node
+
+
+def _key(node: Node) -> tuple[Hashable, ...]:
+    """What makes an operation the same as another."""
+    return (node.op, value_key(node.attrs), *_keys(node.inputs)[0])
 
 
 def _keys(inputs: tuple[Operand, ...]) -> tuple[list[Hashable], bool]:

@@ -20,6 +20,7 @@ from retape.codegen import reuse
 from retape.codegen.emit import Emitted, emit
 from retape.codegen.lower import lower
 from retape.ir import CATALOGUE, Graph, GraphBuilder, Op, f32, f64, input_node
+from retape.ir import builder as builder_module
 from retape.ir.collection import RARE, paused, rarely, set_aside
 from retape.ir.passes import differentiate, partition
 
@@ -53,6 +54,15 @@ def test_a_type_is_inferred_once_for_each_op_types_and_attributes(inferred: Coun
     assert inferred["sum"] == 2
     assert b.pow(x, 2).type is b.pow(x, 2.5).type  # equal types are one object
     assert inferred["pow"] == 2  # a literal counts with its value and its kind
+
+
+def test_operations_whose_keys_have_one_hash_stay_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(builder_module, "hash", lambda key: 1, raising=False)
+    b, x = GraphBuilder(), input_node("x", f64[2])
+    first, second = b.sin(x), b.cos(x)
+    assert first.op.name == "sin" and second.op.name == "cos"
+    assert b.sin(x) is first  # the one that is in the table is found
+    assert b.known(second) is not first and b.known(first) is first
 
 
 def test_collections_are_held_back_inside_and_as_before_outside() -> None:

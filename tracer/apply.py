@@ -77,6 +77,7 @@ def _carry_out(op: Op, operands: tuple[Any, ...], arrays: list[Any], attrs: tupl
     if recorded or tracer is not None:
         place = site()
         if tracer is not None:
+            place = tracer.shared(place)
             tracer.record(op, operands, attrs, out, requires and not recorded, place)
         if recorded:
             out._requires_grad = True

@@ -311,7 +311,7 @@ class _Walk:
             part = node.derive(self.b, ct, values, out, index)
             if part is None:
                 continue
-            shape = node.metas[index][1]
+            shape = node.metas[index].shape
             self.deliver(edge, part if part.shape == shape else sum_to(self.b, part, part.shape, shape))
 
     def deliver(self, edge: Edge, part: Any) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Union
 
 from retape.ir import Op, TensorType
-from retape.ir.types import row_major
+from retape.ir.types import COMPLEX, type_of
 
 from .state import Site, site
 
@@ -50,7 +50,7 @@ class GradNode:
     op: Op
     attrs: tuple[Any, ...]
     literals: dict[int, Any] | None  # operands that are Python numbers
-    metas: list[Any]  # (dtype, shape) of each operand, None for literals, and last of the result
+    metas: list[Any]  # the type of each operand, None for literals, and last of the result
 
     __slots__ = ("__weakref__", "attrs", "edges", "freed", "hooks", "label", "literals", "metas", "op", "retained",
                  "saved", "sequence", "site")
@@ -87,7 +87,7 @@ class GradNode:
                     literals = {}
                 literals[index] = operand
             else:
-                metas.append((array.dtype, array.shape))
+                metas.append(type_of(array))
                 if operand._requires_grad:
                     edges.append(operand._grad_fn or operand)
                     rule = rules[0 if op.variadic else index]  # type: ignore[index]
@@ -98,7 +98,7 @@ class GradNode:
                             saved[need] = Saved(operands[need])
                 else:
                     edges.append(None)
-        metas.append((out._data.dtype, out._data.shape))
+        metas.append(type_of(out._data))
         if out._traced is not None:
             node.label = out._traced[1].name
         node.edges = tuple(edges)
@@ -110,10 +110,11 @@ class GradNode:
     def types(self) -> tuple[Any, ...]:
         """The operands' types; literals stand for themselves."""
         literals = self.literals or {}
-        return tuple(row_major(*meta) if meta else literals[i] for i, meta in enumerate(self.metas[:-1]))
+        return tuple(meta or literals[i] for i, meta in enumerate(self.metas[:-1]))
 
     def type(self) -> TensorType:
-        return row_major(*self.metas[-1])
+        result: TensorType = self.metas[-1]
+        return result
 
     def free(self, place: Site) -> None:
         """Drop what was kept for backward."""
@@ -134,7 +135,7 @@ class GradNode:
     def derive(self, b: Any, ct: Any, values: Any, out: Any, index: int) -> Any:
         """The cotangent of operand `index`."""
         rule = self.op.rule(index)
-        run = rule.conjugated if self.metas[-1][0].kind == "c" else rule
+        run = rule.conjugated if self.metas[-1].dtype.category == COMPLEX else rule
         return run(b, ct, values, out, self.attrs, self.types, self.type, index)
 
 

@@ -180,7 +180,7 @@ class Tracer:
                 else:
                     strong = True
             inputs.append(found)
-        origin: Origin = self.note or self._shared(place or site())
+        origin: Origin = self.note or place or self.shared(site())
         node: Any
         if strong and not weak:
             node = self.builder.append(op, tuple(inputs), attrs, type_of(out._data), origin)
@@ -190,7 +190,7 @@ class Tracer:
             node = self.builder.append(DETACH, (node,), (), node.type, origin)
         out._traced = (self, node, self.count(out))
 
-    def _shared(self, place: Site) -> Site:
+    def shared(self, place: Site) -> Site:
         """One object for each place in the code, however often a loop comes by."""
         return self._places.setdefault((id(place[0]), place[1]), place)
 
