@@ -260,6 +260,16 @@ def test_markers_are_erased() -> None:
         return (d, x)""")
 
 
+def test_collect_embeds_along_any_dim() -> None:
+    becomes(collect_embeds, """
+        a: f64[3, 4] = op.embed(y, shape=(3, 4), index=(slice(0, 3, 1), 2))
+        b: f64[3, 4] = op.embed(z, shape=(3, 4), index=(slice(0, 3, 1), 0))
+        c: f64[3, 4] = op.add(a, b)
+        return (c,)""", """
+        c: f64[3, 4] = op.embed_sum(y, z, shape=(3, 4), indices=((slice(0, 3, 1), 2), (slice(0, 3, 1), 0)))
+        return (c,)""", "y: f64[3], z: f64[3]")
+
+
 def test_collect_embeds() -> None:
     parameters = "x: f64[2, 3], y: f64[3], z: f64[3], w: f64[3]"
     becomes(collect_embeds, """

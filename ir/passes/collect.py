@@ -1,7 +1,7 @@
 """Collects sums of `embed`s: the gradient of a tensor that a loop reads slice by slice.
 
 Each read gives an `embed` into zeros of the whole tensor, and their sum would add the whole tensor once a read. Where
-every part fills another position of the first dim, the sum is one array that is written part by part.
+every part fills another position of one dim, the sum is one array that is written part by part.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ __all__ = ["collect_embeds"]
 
 @dataclass(slots=True)
 class _Sum:
-    """Parts and their indices, at distinct positions of the first dim."""
+    """Parts and their indices, at distinct positions of `dim`."""
 
     parts: list[Any]
     indices: list[tuple[Any, ...]]
+    dim: int
     taken: set[int]
 
 
@@ -36,9 +37,11 @@ def collect_embeds(graph: Graph) -> Graph:
     sums: dict[Any, _Sum] = {}
     absorbed: set[Node] = set()
     for node in graph.nodes:
-        if node.op.name == "embed" and node.attr("index") and type(node.attr("index")[0]) is int:
+        if node.op.name == "embed":
             index = node.attr("index")
-            sums[node] = _Sum([node.inputs[0]], [index], {index[0]})
+            dim = next((d for d, entry in enumerate(index) if entry.__class__ is int), None)
+            if dim is not None and None not in index:
+                sums[node] = _Sum([node.inputs[0]], [index], dim, {index[dim]})
         elif node.op.name == "add" and all(i in sums and reads[i] == 1 for i in node.inputs):
             merged = _merged(*(sums[i] for i in node.parents()))
             if merged is not None:
@@ -63,9 +66,9 @@ def collect_embeds(graph: Graph) -> Graph:
 
 
 def _merged(a: _Sum, b: _Sum) -> _Sum | None:
-    """Both sums in the larger one's place; None where they share a position, or are one and the same."""
+    """Both sums in the larger one's place; None where their parts may meet, or they are one and the same."""
     large, small = (a, b) if len(a.parts) >= len(b.parts) else (b, a)
-    if a is b or not large.taken.isdisjoint(small.taken):
+    if a is b or a.dim != b.dim or not large.taken.isdisjoint(small.taken):
         return None
     large.parts += small.parts
     large.indices += small.indices
