@@ -75,7 +75,7 @@ def _carry_out(op: Op, operands: tuple[Any, ...], arrays: list[Any], attrs: tupl
     recorded = requires and state.grad_enabled and op.differentiable and result.dtype.kind in "fc"
     tracer = state.tracer
     if recorded or tracer is not None:
-        place = site()
+        place = site(3)
         if tracer is not None:
             place = tracer.shared(place)
             tracer.record(op, operands, attrs, out, requires and not recorded, place)

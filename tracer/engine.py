@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,6 +27,7 @@ from retape.ir.errors import (
 from .apply import apply, located
 from .gradnode import Edge, GradNode, Parts, Saved
 from .inplace import write_result
+from .quiet import hush, unhush
 from .state import _GradMode, describe, site, state
 from .tensor import Tensor, wrap
 
@@ -130,20 +132,25 @@ def _run(
     for output, gradient in zip(outputs, gradients, strict=True):
         seed = _seed(output, gradient, on_tensors)
         _deliver(output._grad_fn or output, seed, cotangents, found, targets, TENSORS if on_tensors else NUMPY)
-    order = topological([o._grad_fn for o in outputs if o._grad_fn is not None])
-    useful = None if targets is None else _useful(order, targets)
-    if useful is not None:
+    order, leaves = topological([o._grad_fn for o in outputs if o._grad_fn is not None])
+    useful, runs = None, order
+    if targets is not None and leaves != targets:  # else every node leads to what is asked for
+        useful, runs = _useful(order, targets)
         order = [node for node in order if id(node) in useful]
-    runs = order if useful is None else [node for node in order if any(id(edge) in useful for edge in node.edges)]
     _refuse_freed(runs)
-    with _GradMode(create_graph), np.errstate(all="ignore"):
-        walk = _Walk(cotangents, found, targets, useful, on_tensors)
+    walk = _Walk(cotangents, found, targets, useful, on_tensors)
+    before, state.grad_enabled = state.grad_enabled, create_graph
+    quiet = hush()
+    try:
         for node in order:
             if state.tracer is None:
                 walk.visit(node)
             else:
                 with _noted(state.tracer, node):
                     walk.visit(node)
+    finally:
+        unhush(quiet)
+        state.grad_enabled = before
     for leaf in list(found.leaves):
         if leaf._hooks:
             found.leaves[leaf] = _hooked(leaf._hooks, found.leaves[leaf], on_tensors)
@@ -195,25 +202,33 @@ def _seed(output: Tensor, gradient: Tensor | None, on_tensors: bool) -> Any:
     return given if on_tensors else given._data
 
 
-def topological(roots: list[GradNode]) -> list[GradNode]:
-    """The nodes below `roots`, newest first: each before everything it was made from."""
-    seen: set[GradNode] = set(roots)
+def topological(roots: list[GradNode]) -> tuple[list[GradNode], set[int]]:
+    """The nodes below `roots`, newest first (each before everything it was made from), and the ids of the leaves."""
+    seen: set[Any] = set(roots)
+    leaves: set[int] = set()
     stack = list(seen)
     while stack:
         for edge in stack.pop().edges:
-            if isinstance(edge, GradNode) and edge not in seen:
+            if edge is None or edge in seen:
+                continue
+            if isinstance(edge, GradNode):
                 seen.add(edge)
                 stack.append(edge)
-    return sorted(seen, key=lambda node: node.sequence, reverse=True)
+            else:
+                leaves.add(id(edge))
+    return sorted(seen, key=attrgetter("sequence"), reverse=True), leaves
 
 
-def _useful(order: list[GradNode], targets: set[int]) -> set[int]:
-    """The targets, and the nodes from which one can be reached."""
-    useful = set(targets)
+def _useful(order: list[GradNode], targets: set[int]) -> tuple[set[int], list[GradNode]]:
+    """The targets and the nodes from which one can be reached, and those of them whose rules are run."""
+    useful, runs = set(targets), []
     for node in reversed(order):
-        if any(id(edge) in useful for edge in node.edges):
-            useful.add(id(node))
-    return useful
+        for edge in node.edges:
+            if id(edge) in useful:
+                useful.add(id(node))
+                runs.append(node)
+                break
+    return useful, runs
 
 
 def _refuse_freed(order: list[GradNode]) -> None:
@@ -302,17 +317,20 @@ class _Walk:
                 if edge is not None and part is not None:
                     self.deliver(edge, part)
             return
-        wanted = [(i, edge) for i, edge in enumerate(node.edges)
-                  if edge is not None and (self.useful is None or id(edge) in self.useful)]
-        if not wanted:
-            return
-        values, out = self.unpack(node)
-        for index, edge in wanted:
-            part = node.derive(self.b, ct, values, out, index)
+        values: Any = None
+        useful, b = self.useful, self.b
+        for index, edge in enumerate(node.edges):
+            if edge is None or (useful is not None and id(edge) not in useful):
+                continue
+            if values is None:
+                values, out = self.unpack(node)
+            part = node.derive(b, ct, values, out, index)
             if part is None:
                 continue
             shape = node.metas[index].shape
-            self.deliver(edge, part if part.shape == shape else sum_to(self.b, part, part.shape, shape))
+            if part.shape != shape:
+                part = sum_to(b, part, part.shape, shape)
+            _deliver(edge, part, self.cotangents, self.found, self.targets, b)
 
     def deliver(self, edge: Edge, part: Any) -> None:
         _deliver(edge, part, self.cotangents, self.found, self.targets, self.b)
@@ -326,7 +344,7 @@ class _Walk:
                 values[index] = literal
         out = None
         for index, saved in (node.saved or {}).items():
-            if saved.modified:
+            if saved.counter[0] != saved.version:
                 raise _modified(node, saved)
             value = self.restore(node, index, saved) if self.on_tensors else saved.array
             if index == -1:

@@ -6,6 +6,8 @@ import itertools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Union
 
+import numpy as np
+
 from retape.ir import Op, TensorType
 from retape.ir.types import COMPLEX, type_of
 
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 Edge = Union["GradNode", "Tensor", None]
 
 _sequence = itertools.count()
+_ndarray = np.ndarray
+_new: Any = object.__new__
 _classes: dict[str, type[GradNode]] = {}
 
 
@@ -41,7 +45,17 @@ class Saved:
         return bool(self.counter[0] != self.version)
 
 
-class GradNode:
+class _Rare:
+    """What few nodes have is kept in a dict of their own, so that the others needn't be given it."""
+
+    __slots__ = ("__dict__",)
+
+    label: str | None = None  # the result's name in a trace
+    hooks: list[Callable[[Any], Any]] | None = None
+    retained: Any = None
+
+
+class GradNode(_Rare):
     """How one result came about. `edges` lead to the operands' nodes, or to leaves that accumulate `.grad`.
 
     Shown as `<AddBackward0 at 0x...>`; the class bears the operation's name, as in torch.
@@ -52,16 +66,12 @@ class GradNode:
     literals: dict[int, Any] | None  # operands that are Python numbers
     metas: list[Any]  # the type of each operand, None for literals, and last of the result
 
-    __slots__ = ("__weakref__", "attrs", "edges", "freed", "hooks", "label", "literals", "metas", "op", "retained",
-                 "saved", "sequence", "site")
+    __slots__ = ("__weakref__", "attrs", "edges", "freed", "literals", "metas", "op", "saved", "sequence", "site")
 
     def __init__(self, place: Site | None = None) -> None:
         self.sequence = next(_sequence)
         self.site: Site = place or site()
         self.freed: Site | None = None
-        self.label: str | None = None  # the result's name in a trace
-        self.hooks: list[Callable[[Any], Any]] | None = None
-        self.retained: Any = None
         self.saved: dict[int, Saved] | None = None
         self.edges: tuple[Edge, ...] = ()
 
@@ -70,34 +80,37 @@ class GradNode:
         op: Op, operands: tuple[Any, ...], arrays: list[Any], attrs: tuple[Any, ...], out: Tensor, place: Site,
     ) -> GradNode:
         """A node for `out = op(operands)` that keeps just what the rules of the operands in question name."""
-        cls = _classes.get(op.name) or node_class(op.name)
-        node = cls(place)
+        node: GradNode = _new(_classes.get(op.name) or node_class(op.name))
+        node.sequence = next(_sequence)
+        node.site = place
+        node.freed = None
         node.op = op
         node.attrs = attrs
         edges: list[Edge] = []
         saved: dict[int, Saved] = {}
         literals: dict[int, Any] | None = None
         metas: list[Any] = []
-        rules = op.vjp
-        for index, (operand, array) in enumerate(zip(operands, arrays, strict=True)):
-            if array.__class__ is float or array.__class__ is int or not hasattr(array, "dtype"):
-                edges.append(None)
-                metas.append(None)
+        rules = op.rules
+        for operand, array in zip(operands, arrays, strict=False):
+            if array.__class__ is not _ndarray:
                 if literals is None:
                     literals = {}
-                literals[index] = operand
-            else:
-                metas.append(type_of(array))
-                if operand._requires_grad:
-                    edges.append(operand._grad_fn or operand)
-                    rule = rules[0 if op.variadic else index]  # type: ignore[index]
-                    for need in rule.saves:
-                        if need == -1:
-                            saved[-1] = Saved(out)
-                        elif need not in saved and hasattr(operands[need], "_data"):
-                            saved[need] = Saved(operands[need])
-                else:
-                    edges.append(None)
+                literals[len(edges)] = operand
+                metas.append(None)
+                edges.append(None)
+                continue
+            metas.append(type_of(array))
+            if not operand._requires_grad:
+                edges.append(None)
+                continue
+            saves = rules[0 if op.variadic else len(edges)].saves
+            if saves:
+                for need in saves:
+                    if need == -1:
+                        saved[-1] = Saved(out)
+                    elif need not in saved and arrays[need].__class__ is _ndarray:
+                        saved[need] = Saved(operands[need])
+            edges.append(operand._grad_fn or operand)
         metas.append(type_of(out._data))
         if out._traced is not None:
             node.label = out._traced[1].name
@@ -134,8 +147,8 @@ class GradNode:
 
     def derive(self, b: Any, ct: Any, values: Any, out: Any, index: int) -> Any:
         """The cotangent of operand `index`."""
-        rule = self.op.rule(index)
-        run = rule.conjugated if self.metas[-1].dtype.category == COMPLEX else rule
+        rule = self.op.rules[0 if self.op.variadic else index]
+        run = rule.conjugated if self.metas[-1].dtype.category == COMPLEX else rule.call or rule
         return run(b, ct, values, out, self.attrs, self.types, self.type, index)
 
 

@@ -23,6 +23,8 @@ SLICE, TAKE, RESHAPE, PERMUTE, EXPAND = (CATALOGUE[n] for n in ("slice", "take",
 
 def getitem(x: Tensor, index: Any) -> Tensor:
     """Select elements: a view for integers, slices, `...` and None, a copy for arrays and masks."""
+    if index.__class__ is slice and x._data.ndim:
+        return apply(SLICE, (x,), ((_bounded(index, len(x._data), 0),),))
     canonical = basic_index(index, x.shape)
     if canonical is not None:
         return apply(SLICE, (x,), (canonical,))

@@ -55,9 +55,12 @@ def _is_internal(filename: str) -> bool:
     return known
 
 
-def site() -> Site:
-    """The user's code and instruction that led here; decoded to a `Span` only when it is shown."""
-    frame = sys._getframe(1)
+def site(depth: int = 1) -> Site:
+    """The user's code and instruction that led here; decoded to a `Span` only when it is shown.
+
+    `depth` counts the frames above that are known to be retape's own.
+    """
+    frame = sys._getframe(depth)
     while _internal.get(name := frame.f_code.co_filename) or _is_internal(name):
         if frame.f_back is None:
             break

@@ -86,6 +86,9 @@ def _ternary(op: Op) -> Function:
     return function
 
 
+_EVERY = tuple(tuple(range(rank)) for rank in range(65))  # all axes, by rank
+
+
 def _reduction(op: Op) -> Function:
     single = op.name == "argmax"
 
@@ -93,6 +96,8 @@ def _reduction(op: Op) -> Function:
         input: Any, dim: Any = None, keepdim: bool = False, *, axis: Any = None, keepdims: bool | None = None,
         dtype: Any = None,
     ) -> Tensor:
+        if dim is None and axis is None and dtype is None and input.__class__ is Tensor:
+            return apply(op, (input,), (_EVERY[input._data.ndim], keepdim if keepdims is None else keepdims))
         dim = axis if dim is None else dim
         if single and dim is not None and not isinstance(dim, int):
             raise TypeError(f"{op.name}() takes one dim or none")
@@ -160,19 +165,27 @@ def unknown(name: str) -> UnknownName:
         else "compose it of other operations, or write a Function"))
 
 
-def _reflected(function: Function) -> Function:
-    return lambda self, other: function(other, self)
-
-
-def _tolerant(function: Function) -> Function:
+def _operator(name: str, reflected: bool) -> Function:
     """An operator that leaves operands it doesn't know to Python."""
+    op = CATALOGUE.get(name)
+    known = (Tensor, int, float, complex, np.ndarray, np.generic)
+    if op is None or not op.public or (name in COMPOSED and name not in ("add", "sub", "div")):
+        found = function(name)
+        assert found is not None
 
-    def operator(self: Tensor, other: Any) -> Any:
-        if isinstance(other, (Tensor, int, float, complex, np.ndarray, np.generic)):
-            return function(self, other)
+        def composed(self: Tensor, other: Any) -> Any:
+            if isinstance(other, known):
+                return found(other, self) if reflected else found(self, other)
+            return NotImplemented
+
+        return composed
+
+    def primitive(self: Tensor, other: Any) -> Any:
+        if isinstance(other, known):
+            return apply(op, (other, self) if reflected else (self, other))
         return NotImplemented
 
-    return operator
+    return primitive
 
 
 def _to(dtype: str) -> Function:
@@ -194,22 +207,19 @@ def _late(self: Tensor, name: str) -> Any:
 def attach() -> None:
     """Put operators and methods on `Tensor`."""
     for special, name in {**OPERATORS, **COMPARISONS}.items():
-        plain = CATALOGUE.get(name)
-        found = derived(plain) if plain is not None and plain.public and name != "bitwise_and" else function(name)
-        assert found is not None
-        setattr(Tensor, special, _tolerant(found))
+        setattr(Tensor, special, _operator(name, False))
         if special in OPERATORS:
-            setattr(Tensor, f"__r{special[2:]}", _tolerant(_reflected(found)))
-            setattr(Tensor, f"__i{special[2:]}", inplace.in_place(found))
+            setattr(Tensor, f"__r{special[2:]}", _operator(name, True))
+            setattr(Tensor, f"__i{special[2:]}", inplace.in_place(_operator(name, False)))
     for special, name in UNARY.items():
         setattr(Tensor, special, function(name))
     for name, found in functions().items():
         if not hasattr(Tensor, name) and (name not in COMPOSED or name in METHODS):
             setattr(Tensor, name, found)
     for name in (*IN_PLACE, *(op.name for op in CATALOGUE.values() if op.public and op.kind == "pointwise")):
-        found = function(name)
-        if found is not None and name != "where":
-            setattr(Tensor, f"{name}_", inplace.in_place(found))
+        written = function(name)
+        if written is not None and name != "where":
+            setattr(Tensor, f"{name}_", inplace.in_place(written))
     for name in inplace.METHODS:
         setattr(Tensor, name, getattr(inplace, name))
     Tensor.__getattr__ = _late  # type: ignore[method-assign, assignment]

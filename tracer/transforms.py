@@ -93,7 +93,7 @@ def _reaches_others(value: Tensor, targets: Sequence[Tensor]) -> bool:
     own = {id(t) for t in targets}
     if value._grad_fn is None:
         return value._requires_grad and id(value) not in own
-    nodes = topological([value._grad_fn])
+    nodes, _ = topological([value._grad_fn])
     stops = {id(t._grad_fn) for t in targets if t._grad_fn is not None}
     for node in nodes:
         if id(node) in stops:

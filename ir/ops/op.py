@@ -122,8 +122,12 @@ class Op:
     public: bool = False
     attribute_names: tuple[str, ...] = field(init=False)
     variadic: bool = field(init=False)
+    differentiable: bool = field(init=False)
+    rules: tuple[Rule, ...] = field(init=False)  # `vjp`, or nothing
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "rules", self.vjp if isinstance(self.vjp, tuple) else ())
+        object.__setattr__(self, "differentiable", isinstance(self.vjp, tuple))
         object.__setattr__(self, "attribute_names", tuple(name for name, _ in self.attributes))
         object.__setattr__(self, "variadic", bool(self.operands) and self.operands[0].startswith("*"))
 
@@ -131,10 +135,6 @@ class Op:
         """The rule of operand `index`; the caller has checked that there is one."""
         assert isinstance(self.vjp, tuple)
         return self.vjp[0 if self.variadic else index]
-
-    @property
-    def differentiable(self) -> bool:
-        return isinstance(self.vjp, tuple)
 
     def bind(self, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
         """Split a call into operands and the attribute tuple. Raises `TypeError` as Python's own calls do."""

@@ -51,7 +51,16 @@ def _infer_expand(x: OperandType, shape: Shape) -> TensorType:
     return _retyped(x, tuple(shape))
 
 
-register("expand", "x", "view", infer=_infer_expand, eager=lambda x, shape: np.broadcast_to(x, shape),
+def _expand(x: Any, shape: Shape) -> Any:
+    if x.ndim:
+        return np.broadcast_to(x, shape)
+    # what `broadcast_to` gives, in a fifth of the time
+    result: Any = np.ndarray(shape, x.dtype, x, 0, (0,) * len(shape))
+    result.flags.writeable = False
+    return result
+
+
+register("expand", "x", "view", infer=_infer_expand, eager=_expand,
          vjp=(lambda b, ct: ct,), attributes={"shape": REQUIRED}, domain=REAL,
          doc="Extents of 1 repeated without copying.")
 
@@ -117,7 +126,7 @@ register("unfold", "x", "view", infer=_infer_unfold, eager=_unfold, vjp=(_unfold
 
 
 def _embed(x: Any, shape: Shape, index: Index) -> Any:
-    result = np.zeros(shape, np.asarray(x).dtype)
+    result = np.zeros(shape, x.dtype)
     result[index] = x
     return result
 
