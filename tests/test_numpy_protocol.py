@@ -161,7 +161,8 @@ def test_conversion_to_arrays() -> None:
     lambda x: np.add.outer(x, x), lambda x: np.subtract.accumulate(x), lambda x: np.add(x, x, out=A),
     lambda x: np.interp(x, [0, 1], [2, 3]), lambda x: np.polyfit(x, x, 1), lambda x: np.add.at(x, 0, 1),
     lambda x: np.exp(x, where=A > 0.5), lambda x: np.subtract.reduce(x),
-], ids=["nextafter", "eigvals", "partition", "outer", "accumulate", "out", "interp", "polyfit", "at", "where", "reduce"])
+], ids=["nextafter", "eigvals", "partition", "outer", "accumulate", "out", "interp", "polyfit", "at", "where",
+        "reduce"])
 def test_what_is_not_known_is_refused(call: Any) -> None:
     before = A.copy()
     with pytest.raises(TypeError, match="RT301") as caught:
