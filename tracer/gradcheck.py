@@ -22,7 +22,7 @@ def _directional(function: Callable[..., Any], inputs: Sequence[Any], position: 
     values = []
     for sign in (1.0, -1.0):
         moved = list(inputs)
-        moved[position] = wrap(inputs[position]._data + sign * eps * direction)
+        moved[position] = wrap(np.asarray(inputs[position]._data + sign * eps * direction))
         moved[position]._requires_grad = True
         values.append([o._data.copy() for o in _outputs(function, moved)])
     return [(high - low) / (2 * eps) for high, low in zip(*values, strict=True)]

@@ -92,7 +92,7 @@ class GradNode(_Rare):
         metas: list[Any] = []
         rules = op.rules
         for operand, array in zip(operands, arrays, strict=False):
-            if array.__class__ is not _ndarray:
+            if array.__class__ is not _ndarray and not hasattr(array, "dtype"):
                 if literals is None:
                     literals = {}
                 literals[len(edges)] = operand
@@ -108,7 +108,7 @@ class GradNode(_Rare):
                 for need in saves:
                     if need == -1:
                         saved[-1] = Saved(out)
-                    elif need not in saved and arrays[need].__class__ is _ndarray:
+                    elif need not in saved and hasattr(arrays[need], "dtype"):
                         saved[need] = Saved(operands[need])
             edges.append(operand._grad_fn or operand)
         metas.append(type_of(out._data))
