@@ -24,6 +24,7 @@ report = importlib.import_module("benchmarks.report")
 support = importlib.import_module("benchmarks.support")
 measure = importlib.import_module("benchmarks.measure")
 throughput = importlib.import_module("benchmarks.throughput")
+bandwidth = importlib.import_module("benchmarks.bandwidth")
 sys.path.remove(str(ROOT))
 
 
@@ -230,3 +231,9 @@ def test_throughput(program: str) -> None:
     assert all(row[label] > 0 for label in row if label not in ("collect", "kernels"))
     assert math.isclose(sum(row[label] for label in stages - {"kernels"}), row["compiled"])
     assert f"  {'fuse':22}" in throughput.table(program, [row, row])
+
+
+def test_bandwidth(capsys: pytest.CaptureFixture[str]) -> None:
+    bandwidth.main(["--rows", "8", "--repeats", "1"])
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 1 + len(bandwidth.KERNELS) and all(float(line.split()[-1]) > 0 for line in lines[1:])
