@@ -68,6 +68,9 @@ _BY_NAME |= {"float": f32, "double": f64, "int": i32, "long": i64}
 _BY_PYTHON = {bool: b1, int: i64, float: f64, complex: c128}
 
 
+HALVES = {"float16": "float16", "half": "float16", "bfloat16": "bfloat16"}
+
+
 def dtype_of(spec: Any) -> DType:
     """The `DType` that a NumPy dtype, a Python type, a name or an array's `.dtype` stands for.
 
@@ -79,6 +82,9 @@ def dtype_of(spec: Any) -> DType:
         return _BY_NAME[spec]
     if isinstance(spec, type) and spec in _BY_PYTHON:
         return _BY_PYTHON[spec]
+    name = spec if isinstance(spec, str) else getattr(spec, "__name__", str(spec))
+    if name in HALVES:
+        raise TypeError(f"{HALVES[name]} is not supported: kernels and NumPy's libraries work in float32 and float64")
     found = _BY_NUMPY.get(np.dtype(spec))
     if found is None:
         names = ", ".join(dtype.name for dtype in DTYPES)

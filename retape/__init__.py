@@ -12,7 +12,7 @@ from retape.codegen.threads import get_num_threads, set_num_threads
 from retape.compare import Comparison, compare
 from retape.compiled import CompiledFunction, compile  # noqa: A004
 from retape.ir import errors
-from retape.ir.types import DTYPES
+from retape.ir.types import DTYPES, HALVES
 from retape.tracer import Tensor, surface
 from retape.tracer.creation import (
     arange,
@@ -67,6 +67,8 @@ float, double, int, long = float32, float64, int32, int64
 def __getattr__(name: str) -> Any:
     found = surface.function(name)
     if found is None:
+        if name in HALVES:
+            raise surface.half(name)
         if name.startswith("_"):
             raise AttributeError(name)
         raise surface.unknown(name)

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from retape.ir import dtype_of
-from retape.ir.errors import InvalidOperands
-from retape.ir.types import COMPLEX, INTEGER
+from retape.ir.errors import DtypeError, InvalidOperands
+from retape.ir.types import COMPLEX, INTEGER, DType
 
-from .apply import as_operand
+from .apply import as_operand, located
 from .creation import full_like
 from .tensor import Tensor
 from .vocabulary import composed, floating, primitive, refuse, tensor_of
@@ -21,11 +21,20 @@ def where(condition: Any, x: Any, y: Any) -> Tensor:
     return primitive("where", condition, x, y)
 
 
+def dtype_named(spec: Any) -> DType:
+    """An element type. Raises the located `DtypeError` where it isn't one of retape's."""
+    try:
+        return dtype_of(spec)
+    except TypeError as error:
+        raise located(DtypeError(str(error), ("why", "there is no code for it"),
+                                 fix="use float32 or float64")) from None
+
+
 @composed
 def to(input: Any, dtype: Any) -> Tensor:
     """The values in another element type (a dtype, or another tensor's)."""
     x = tensor_of(input)
-    wanted = dtype.dtype if isinstance(dtype, Tensor) else dtype_of(dtype)
+    wanted = dtype.dtype if isinstance(dtype, Tensor) else dtype_named(dtype)
     return x if wanted is x.dtype else primitive("cast", x, dtype=wanted)
 
 

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from retape.ir import CATALOGUE, Op
-from retape.ir.errors import AxisError, UnknownName
+from retape.ir.errors import AxisError, DtypeError, UnknownName
 from retape.ir.shapes import canonical_axes
+from retape.ir.types import HALVES
 
 from . import (
     activations,
@@ -165,6 +166,21 @@ def unknown(name: str) -> UnknownName:
         else "compose it of other operations, or write a Function"))
 
 
+def half(name: str) -> DtypeError:
+    """The error for element types of 16 bits."""
+    return located(DtypeError(
+        f"{HALVES[name]} is not supported", ("why", "kernels and NumPy's libraries work in float32 and float64"),
+        fix="use float32"))
+
+
+def _half(name: str) -> Function:
+    def method(self: Tensor) -> Tensor:
+        raise half(name)
+
+    method.__doc__ = f"Raises `DtypeError`: {HALVES[name]} is not supported."
+    return method
+
+
 def _operator(name: str, reflected: bool) -> Function:
     """An operator that leaves operands it doesn't know to Python."""
     op = CATALOGUE.get(name)
@@ -228,5 +244,7 @@ def attach() -> None:
     for name, made in (("T", shaping.T), ("mT", shaping.mT), ("H", shaping.H), ("mH", shaping.H), ("real", bits.real),
                        ("imag", bits.imag)):
         setattr(Tensor, name, property(made))
+    for name in ("half", "bfloat16"):
+        setattr(Tensor, name, _half(name))
     for name, dtype in CASTS.items():
         setattr(Tensor, name, _to(dtype))
