@@ -23,6 +23,7 @@ from retape.tracer.trace import Recorded, trace
 from .call import Call
 from .entry import MISS, make_entry
 from .group import Group
+from .shapes import Templates
 from .specialization import Specialization
 
 __all__ = ["CompiledFunction", "compile"]
@@ -58,6 +59,7 @@ class CompiledFunction:
         self.traces = 0
         self._entry: Callable[[tuple[Any, ...]], Any] | None = None
         self._known: dict[Any, list[Group]] = {}
+        self._templates = Templates()
         self._eager_keys: set[Any] = set()  # signatures that run eagerly for good
         # the graph's name has to be one that Python accepts: `lambda_` for a lambda
         self.__qualname__ = getattr(function, "__qualname__", type(function).__name__)
@@ -102,7 +104,9 @@ class CompiledFunction:
 
     def _find(self, call: Call, commit: bool = True) -> tuple[Specialization, list[Any]] | None:
         """The trace that holds for a call, and its results; the group that held last is tried first."""
-        groups = self._known.get(call.key, [])
+        groups = self._known.get(call.key)
+        if groups is None:
+            groups = self._known[call.key] = self._templates.fill(call.key)
         for position, group in enumerate(groups):
             found = group.run(call, commit)
             if found is not None:
@@ -190,6 +194,7 @@ class CompiledFunction:
             group = Group(recorded, environment, call.leaves, self.numerics == "strict")
             groups.insert(0, group)
             known = group.traces[0]
+            self._templates.learn(call.key, group)
         if commit:
             outputs = [out for out in (*recorded.outputs, *recorded.extra) if isinstance(out, Tensor)]
             known.effects.repeat_on(call.given, call.leaves, outputs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -60,6 +61,13 @@ class Group:
         self._last, self._streak = known, 0
         return known
 
+    def over(self, known: Specialization) -> Group:
+        """A group like this one for a trace that differs in extents only."""
+        other = copy.copy(self)
+        other.traces, other._last, other._streak = [known], known, 0
+        other.branches = Branches(self.strict)
+        return other
+
     def run(self, call: Call, commit: bool = True) -> tuple[Specialization | None, list[Any]] | None:
         """See the class. Raises what the function would raise."""
         here = self._setting(call)
@@ -88,6 +96,8 @@ class Group:
                 restore()
             here.drawn = None
             self._streak = 0
+        if single and not self.traces[0].guards:
+            return None  # its arguments share memory that it writes to
         arrays = {s: _array(here.get(s)) for s in self.branches.sources if not isinstance(s, Draw)}
         try:
             known, results, drawn = self.branches.walk(arrays)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,7 @@ from retape.tracer.trace import Recorded
 from retape.tracer.tree import flatten, unflatten
 
 from .differentiable import Derivative, DifferentiableGraph
-from .effects import Effects, Setting, plan_results, take
+from .effects import Effects, Setting, alike, plan_results, take
 
 if TYPE_CHECKING:
     from retape.codegen import Kernel
@@ -47,6 +48,7 @@ class Specialization:
         self._code = DifferentiableGraph(recorded.graph, strict)
         self.sources = recorded.inputs
         self.random = recorded.random
+        self.looked = recorded.looked or bool(recorded.graph.guards)
         self.effects = Effects(recorded)
         self._guarded = [guarded(guard) for guard in recorded.graph.guards]
         self.shared = recorded.shared
@@ -95,6 +97,26 @@ class Specialization:
             return []
         self.effects.commit(operands, here, outputs, values)
         return [take(kind, value, outputs, here) for kind, value in self.plan]
+
+    def like(self, other: Specialization) -> bool:
+        """Whether two traces do the same but for their operations; False also where they look at values or shapes,
+        draw, rebind, or return views of what they write."""
+        return not (self.looked or other.looked or self.random or other.random or self.effects.changes
+                    or other.effects.changes or any(kind == "view" for kind, _ in self.plan)) \
+            and self.structure == other.structure and self._constant == other._constant \
+            and not self._barred and not other._barred and alike(self.sources, other.sources) \
+            and alike(self.plan, other.plan) and alike(self.shared, other.shared) \
+            and alike(self.effects.writes, other.effects.writes) \
+            and alike(list(self.effects.binds), list(other.effects.binds))
+
+    def over(self, graph: Graph) -> Specialization:
+        """The same trace over a graph that differs in extents only."""
+        other = copy.copy(self)
+        other.__dict__.pop("derivative", None)
+        other.graph, other._code = graph, DifferentiableGraph(graph, self._code.strict)
+        other.effects = copy.copy(self.effects)
+        other.effects._apart = []
+        return other
 
     def apart(self, here: Setting) -> bool:
         """Whether no memory that the trace writes to is that of another of its inputs, too."""

@@ -68,7 +68,7 @@ class Machine(RuleBasedStateMachine):
         space = self.worlds[number]
         return [space[name] for name in ("c0", "c1", "c2", "c3", "w", "items", "d", "rows")] + [vars(space["o"])]
 
-    @rule(n=st.sampled_from([1, 2, 3, 5]), seed=st.integers(0, 3), y=st.sampled_from([0.5, -2.0, 3]))
+    @rule(n=st.sampled_from([1, 2, 3, 4, 5, 7, 9]), seed=st.integers(0, 3), y=st.sampled_from([0.5, -2.0, 3]))
     def call(self, n: int, seed: int, y: float) -> None:
         self.calls += 1
         results, arguments = [], []

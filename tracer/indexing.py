@@ -79,6 +79,8 @@ def _is_integer(entry: Any) -> bool:
 def _bounded(entry: Any, extent: int, dim: int) -> Any:
     if isinstance(entry, slice):
         start, stop, step = entry.indices(extent)
+        if state.tracer is not None and (start, stop) == (0, extent) and (entry.start, entry.stop) != (None, None):
+            state.tracer.looked = True  # all of it, by chance perhaps
         if step < 0:
             if start < 0:  # begins before the first element
                 return slice(0, 0, 1)

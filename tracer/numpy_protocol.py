@@ -16,6 +16,7 @@ from retape.ir.errors import InvalidOperands
 from . import arranging, creation, fft, linalg, numeric, order, products, selecting, shaping, statistics
 from .apply import located
 from .indexing import getitem
+from .state import state
 from .surface import function, space, unknown
 from .tensor import Tensor
 from .vocabulary import axes_of, tensor_of
@@ -207,6 +208,8 @@ def _ufunc(self: Tensor, ufunc: np.ufunc, method: str, *inputs: Any, **options: 
 
 def _function(self: Tensor, func: Any, types: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     if func in _SHAPE_QUESTIONS and not kwargs and len(args) == 1:
+        if state.tracer is not None:
+            state.tracer.looked = True
         return getattr(args[0]._data, _SHAPE_QUESTIONS[func])
     own = _OWN.get(func)
     if own is None:

@@ -62,11 +62,15 @@ class Tensor(Operators):
 
     @property
     def shape(self) -> tuple[int, ...]:
+        if state.tracer is not None:
+            state.tracer.look_at_shape()
         shape: tuple[int, ...] = self._data.shape
         return shape
 
     def size(self, dim: int | None = None) -> Any:
         """The shape, or one extent of it."""
+        if state.tracer is not None:
+            state.tracer.look_at_shape()
         return self._data.shape if dim is None else self._data.shape[dim]
 
     @property
@@ -77,6 +81,8 @@ class Tensor(Operators):
         return self._data.ndim
 
     def numel(self) -> int:
+        if state.tracer is not None:
+            state.tracer.look_at_shape()
         return int(self._data.size)
 
     def element_size(self) -> int:
@@ -87,6 +93,8 @@ class Tensor(Operators):
 
     def stride(self) -> tuple[int, ...]:
         """Steps between neighbours along each dim, in elements."""
+        if state.tracer is not None:
+            state.tracer.look_at_shape()
         return tuple(s // self._data.itemsize for s in self._data.strides)
 
     def data_ptr(self) -> int:
@@ -95,11 +103,15 @@ class Tensor(Operators):
     def __len__(self) -> int:
         if not self._data.ndim:
             raise TypeError("len() of a 0-d tensor")
+        if state.tracer is not None:
+            state.tracer.look_at_shape()
         return len(self._data)
 
     def __iter__(self) -> Iterator[Tensor]:
         if not self._data.ndim:
             raise TypeError("iteration over a 0-d tensor")
+        if state.tracer is not None:
+            state.tracer.look_at_shape()
         return (self[i] for i in range(len(self._data)))
 
     def __repr__(self) -> str:

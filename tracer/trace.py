@@ -51,6 +51,7 @@ class Recorded:
     binds: tuple[GradBind | DataBind, ...]
     grads: tuple[tuple[Any, bool], ...]
     looks: tuple[tuple[int, int], ...]
+    looked: bool  # the function's own code asked for a shape
     random: tuple[Any, ...]
     changes: tuple[Change, ...]
     shared: tuple[tuple[Path, int], ...]  # paths that lead to an argument, and its position
@@ -122,7 +123,7 @@ def _recorded(
     barred = {i: error for i, out in enumerate((*tensors, *extra))
               if out._requires_grad and (error := barrier(out, tracer.first)) is not None}
     return Recorded(graph, tuple(tracer.sources), result, tuple(leaves), tuple(extra), tuple(writes), tuple(binds),
-                    tuple(tracer.grads), tuple(tracer.looks), tuple(tracer.random), tuple(changed),
+                    tuple(tracer.grads), tuple(tracer.looks), tracer.looked, tuple(tracer.random), tuple(changed),
                     shared, barred)
 
 

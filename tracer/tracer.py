@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -16,11 +18,20 @@ from .environment import Environment
 from .gradnode import next_sequence
 from .outside import GradOf, Outside, Write
 from .randomness import Draw
-from .state import Site, site
+from .state import Site, _is_internal, site
 from .tensor import Tensor, wrap
 
 __all__ = ["Tracer", "layout"]
 
+UNIFORM: frozenset[Any] = frozenset({
+    "activations.py", "apply.py", "engine.py", "function.py", "gradnode.py", "inplace.py", "losses.py", "numeric.py",
+    "surface.py", "trace.py", "tracer.py", "transforms.py",
+    *(("shaping.py", name) for name in (
+        "reshape", "flatten", "permute", "transpose", "expand", "squeeze", "unsqueeze", "cat", "stack")),
+    ("vocabulary.py", "axes_of"), ("vocabulary.py", "axis_of"), ("indexing.py", "getitem"), ("products.py", "matmul"),
+    ("layers.py", "_last"), ("layers.py", "layer_norm"), ("statistics.py", "count_over"),
+    ("statistics.py", "_moments"), ("special.py", "shifted"),
+})  # files, and functions of other files
 LOOK_LIMIT = 64
 MAY_SHARE = frozenset({"input", "detach", "overwrite", "opaque"})  # results that may be an operand's very memory
 DETACH, OVERWRITE = CATALOGUE["detach"], CATALOGUE["overwrite"]
@@ -37,6 +48,7 @@ class Tracer:
         self.guards: list[Guard] = []
         self.looks: list[tuple[int, int]] = []  # how many operations and draws there were at each guard
         self.finished = False
+        self.looked = False  # whether the function's own code asked for a shape
         self.note: str | None = None  # where operations come from that no line of the user's stands for
         self.journal = Outside()
         self.random: list[Any] = []  # draws, and what else was done with generators, in order
@@ -254,6 +266,18 @@ class Tracer:
         if node.type.dtype.category:
             node = self.builder.emit(CATALOGUE["ne"], (node, 0), origin=site())
         self._guard(node, value)
+
+    def look_at_shape(self) -> None:
+        """A shape is asked for. What the function's own code does with it isn't known, nor what most of the vocabulary
+        does (cut it into parts, round it): only the code listed here treats all extents from 2 on alike."""
+        if not self.looked:
+            frame: Any = sys._getframe(2)
+            while frame.f_code.co_name in ("<genexpr>", "<listcomp>"):
+                frame = frame.f_back
+            code = frame.f_code
+            place = os.path.basename(code.co_filename)
+            self.looked = not _is_internal(code.co_filename) \
+                or not (place in UNIFORM or (place, code.co_name) in UNIFORM)
 
     def _guard(self, node: Node, value: Any) -> None:
         self.guards.append(Guard(node, value, site()))
