@@ -1,0 +1,81 @@
+"""What compiled functions don't notice, as `docs/semantics.md` says: a test for each, so that the page stays true."""
+
+from __future__ import annotations
+
+import itertools
+from collections import deque
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from worlds import same
+
+import retape as rt
+
+X = rt.tensor([1.0, 2.0], dtype=rt.float64)
+TABLE = np.array([1.0, 2.0])
+BOX = SimpleNamespace(a=1.0)
+NAME = "".join(["a"])
+
+
+def test_what_iterators_give_is_that_of_the_first_call() -> None:
+    counter = itertools.count(1)
+    f = rt.compile(lambda x: x * next(counter))
+    assert [f(X).tolist() for _ in range(3)] == [[1.0, 2.0]] * 3
+
+
+def test_generators_of_numpy_that_are_captured_are_not_followed() -> None:
+    rng = np.random.default_rng(0)
+    f = rt.compile(lambda x: x * rng.random())
+    assert f(X).tolist() == f(X).tolist() == f(X).tolist()
+
+
+def test_attributes_with_computed_names_are_not_seen() -> None:
+    f = rt.compile(lambda x: x * getattr(BOX, NAME + ""))
+    f(X)
+    BOX.a = 3.0
+    assert f(X).tolist() == [1.0, 2.0]
+    BOX.a = 1.0
+
+
+def test_deques_are_not_looked_into() -> None:
+    numbers = deque([2.0])
+    f = rt.compile(lambda x: x * numbers[0])
+    f(X)
+    numbers[0] = 5.0
+    assert f(X).tolist() == [2.0, 4.0]
+
+
+def test_numpys_own_writes_to_captured_arrays_happen_once() -> None:
+    def function(x: Any) -> Any:
+        TABLE[0] += 1.0
+        return x * 2
+
+    f = rt.compile(function)
+    for _ in range(3):
+        same(f(X), X * 2, "result")
+    assert TABLE[0] == 2.0
+
+
+def test_floats_are_tensors_inside() -> None:
+    f = rt.compile(lambda x, k: x * 2 if isinstance(k, float) else x * 3)
+    assert f(X, 1.0).tolist() == [3.0, 6.0]
+
+
+def test_a_number_that_the_function_counts_is_a_trace_each() -> None:
+    box = SimpleNamespace(step=0)
+
+    def function(x: Any) -> Any:
+        box.step += 1
+        return x * box.step
+
+    f = rt.compile(function)
+    for step in range(1, 5):
+        same(f(X), X * step, str(step))
+    assert f.traces == 4
+
+
+def test_shapes_that_depend_on_values_are_refused() -> None:
+    with pytest.raises(TypeError, match="RT301"):
+        rt.compile(lambda x: x[x > 1])(X)
