@@ -251,6 +251,7 @@ def users_of(graph: Graph) -> dict[Node, list[Node]]:
     """For each node and input, the nodes that read it, in order."""
     users: dict[Node, list[Node]] = {node: [] for node in (*graph.inputs, *graph.nodes)}
     for node in graph.nodes:
-        for parent in node.parents():
-            users[parent].append(node)
+        for operand in node.inputs:
+            if isinstance(operand, Node):
+                users[operand].append(node)
     return users

@@ -7,6 +7,7 @@ import weakref
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -36,9 +37,7 @@ def inferred(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
             counts[op.name] += 1
             return rule(*given)
 
-        fields = {field: getattr(op, field) for field in op.__dataclass_fields__
-                  if field not in ("attribute_names", "variadic")}
-        monkeypatch.setitem(CATALOGUE, name, Op(**{**fields, "infer": infer}))
+        monkeypatch.setitem(CATALOGUE, name, replace(op, infer=infer))
     return counts
 
 
