@@ -1,7 +1,7 @@
 """From IR to running code: fusion, kernel source, vector math, memory plan and the tape player.
 
-`compile_graph` is the way in; the order of work is `lower.py` (with `fuse.py`, `loops.py`, `emit.py`), `memory.py`,
-`program.py`. numba and llvmlite are imported only when a kernel is built.
+`compile_graph` is the way in; the order of work is `lower.py` (with `stages.py`, `fuse.py`, `loops.py`, `emit.py`),
+`memory.py`, `program.py`. numba and llvmlite are imported only when a kernel is built.
 """
 
 from .kernels import Kernel

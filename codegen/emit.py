@@ -13,7 +13,7 @@ from retape.ir.graph import Node, Operand, Origin
 from .body import Body
 from .division import WHOLE, Division, divide
 from .expressions import element_text, literal_text, operand_dtype, rename
-from .fuse import Group, from_memory
+from .fuse import Group
 from .indexed import (
     STATUS,
     embedded,
@@ -31,6 +31,7 @@ from .piecewise import piece, piece_strides, shift
 from .reduce import embed, reduction
 from .regions import cuts
 from .rows import is_alias, kept_in_row, row_strides, sections
+from .stages import from_memory
 from .views import View
 
 __all__ = ["Emitted", "Writer", "emit"]

@@ -10,7 +10,7 @@ from retape.ir import DType
 from retape.ir.graph import Node, Operand, Origin, note_of
 from retape.ir.types import BOOL, FLOAT, INTEGER
 
-from .fuse import kernel_text
+from .stages import kernel_text
 
 __all__ = ["IDENTITY", "element_text", "identity", "joined", "literal_text", "operand_dtype", "rename"]
 

@@ -12,7 +12,8 @@ from collections.abc import Iterable
 from retape.ir import Graph
 from retape.ir.graph import Node, Operand
 
-from .fuse import Group, Plan, from_memory
+from .fuse import Group, Plan
+from .stages import from_memory
 
 __all__ = ["Order", "Task"]
 

@@ -16,8 +16,8 @@ from retape.ir.graph import Node, users_of
 from retape.ir.shapes import Shape
 from retape.ir.types import COMPLEX
 
-from .fuse import is_fusable, space_of
 from .regions import cuts
+from .stages import is_fusable, space_of
 
 __all__ = ["read_in_pieces"]
 

@@ -12,7 +12,7 @@ from retape.ir import Graph
 from retape.ir.graph import Node, Operand, users_of
 from retape.ir.types import FLOAT
 
-from .fuse import stages_of
+from .stages import Stages
 
 __all__ = ["order_sums"]
 
@@ -24,7 +24,7 @@ def order_sums(graph: Graph) -> Graph:
     chains = _chains(graph)
     if not chains:
         return graph
-    stages = stages_of(graph)
+    stages = Stages(graph).stage
     moved: dict[Node, list[Node]] = {}
     for last, (links, terms) in chains.items():
         ordered = sorted(terms, key=lambda term: stages.get(term, 0))

@@ -16,8 +16,8 @@ from retape.ir.types import COMPLEX
 
 from .emit import Emitted
 from .expressions import element_text, literal_text, operand_dtype
-from .fuse import is_fusable
 from .indexed import is_indexed
+from .stages import is_fusable
 from .views import View
 
 __all__ = ["emit_tiny", "suits"]

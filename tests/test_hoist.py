@@ -92,7 +92,7 @@ def test_reshapes_stay(name: str) -> None:
     assert hoist_reshapes(before) is before
 
 
-@examples(150)
+@examples(80)
 @given(programs(most=25))
 def test_meaning_is_kept(program: Program) -> None:
     tensors = program.tensors()

@@ -158,7 +158,7 @@ def test_multiples_of_stored_values_are_computed_again() -> None:
     assert sum(source.count("p_mul") for source in sources) == 0
 
 
-@examples(200)
+@examples(80)
 @given(programs(most=25))
 def test_random_programs_in_pieces(program: Program) -> None:
     with patch.object(pieces, "MOST", 10), patch.object(pieces, "PARTS", 40), \

@@ -124,7 +124,7 @@ def rows_everywhere() -> Iterator[None]:
         yield
 
 
-@examples(200)
+@examples(100)
 @given(programs(most=25))
 def test_random_programs_over_rows(program: Program) -> None:
     with rows_everywhere():
