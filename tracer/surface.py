@@ -155,6 +155,24 @@ def space(name: str) -> dict[str, Function]:
     return {**{known: f for known, f in found.items() if f is not None}, **pooling.FUNCTIONAL_ONLY}
 
 
+def namespace(name: str) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+    """`__getattr__` and `__dir__` of a module that has the functions of one of torch's namespaces."""
+    def find(attribute: str) -> Any:
+        if name != "nn.functional":
+            found = SPACES[name].get(attribute)
+        else:
+            found = pooling.FUNCTIONAL_ONLY.get(attribute)
+            if found is None and (attribute in FUNCTIONAL or attribute in BOTH):
+                found = function(attribute)
+        if found is None:
+            if attribute.startswith("_"):
+                raise AttributeError(attribute)
+            raise unknown(attribute)
+        return found
+
+    return find, lambda: sorted(space(name))
+
+
 def unknown(name: str) -> UnknownName:
     """The error for a name that is in no catalogue, with the nearest ones that are."""
     from difflib import get_close_matches
