@@ -226,27 +226,34 @@ class Program:
     def direct(self) -> Callable[..., Any] | None:
         """A function of the input arrays (as they lie in memory, all of them arrays) that gives the outputs.
 
-        None where the program has host steps, or results that are not fresh arrays.
+        None where the program has host steps, or results that are neither fresh arrays nor inputs.
         """
-        if len(self._plan) != 1 or not isinstance(self._plan[0], _Segment) or not all(
-            o.plain and not o.copied and any(o.index == i for i, _ in self._fresh) for o in self._outputs
+        segment = self._plan[0] if self._plan else None
+        fresh = {index for index, _ in self._fresh}
+        given = {index: node.type.shape for (index, _), node in zip(self._inputs, self.graph.inputs, strict=True)
+                 if not node.type.weak}
+        if len(self._plan) > 1 or isinstance(segment, HostStep) or not all(
+            o.plain and not o.copied and (o.index in fresh or (o.view and given.get(o.index) == o.view.shape))
+            for o in self._outputs
         ):
             return None
         scope: dict[str, Any] = {"frames": self._frames, "new_frame": self._frame}
         inputs = [f"v{index}" for index, _ in self._inputs]
-        lines = ["try: frame = frames.pop()", "except IndexError: frame = new_frame()"]
+        lines = ["try: frame = frames.pop()", "except IndexError: frame = new_frame()"] if segment else []
         for index, make in self._fresh:
             scope[f"make{index}"] = make
             lines.append(f"v{index} = make{index}()")
         for index, constant in self._constants:
             scope[f"v{index}"] = constant
-        chosen = self._plan[0].pick([f"v{i}" for i in range(len(self._external))])
-        lines.append(f"frame.entries[0](({', '.join(chosen)}{',' if chosen else ''}))")
+        if segment:
+            chosen = segment.pick([f"v{i}" for i in range(len(self._external))])
+            lines.append(f"frame.entries[0](({', '.join(chosen)}{',' if chosen else ''}))")
         if self._checked:
             scope["refused"] = self._refused
             lines.append(f"if frame.status[0]: refused(frame, ({', '.join(inputs)},))")
-        lines += ["frames.append(frame)",
-                  f"return {', '.join(f'v{o.index}' for o in self._outputs)},"]
+        if segment:
+            lines.append("frames.append(frame)")
+        lines.append(f"return {', '.join(f'v{o.index}' for o in self._outputs)},")
         exec(f"def run({', '.join(inputs)}):\n" + "\n".join(f"    {line}" for line in lines), scope)
         run: Callable[..., Any] = scope["run"]
         return run

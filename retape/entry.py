@@ -27,7 +27,9 @@ MISS: Any = object()
 def make_entry(known: Specialization, leaves: list[Any], tensors: bool) -> Callable[[tuple[Any, ...]], Any] | None:
     """The entry for calls whose arguments are `leaves` one by one, or None where the general way is needed."""
     if known.guards or any(not isinstance(s, int) for s in known.sources) or known.shared or known.effects \
-            or known.random or any(kind != "output" for kind, _ in known.plan):
+            or known.random or not all(
+                kind == "output" or (kind == "leaf" and isinstance(leaves[v], (Tensor, np.ndarray)))
+                for kind, v in known.plan):
         return None
     direct = known.direct()
     if direct is None:
@@ -51,12 +53,12 @@ def make_entry(known: Specialization, leaves: list[Any], tensors: bool) -> Calla
     if known.environment.paths:
         lines.append("if not holds(): return MISS")
     operands = [_operand(names[s], leaves[s]) for s in known.sources]
-    count = len(known.plan)
+    count = len(known.graph.outputs)
     outputs = [f"o{i}" for i in range(count)]
     lines.append(f"{', '.join(outputs)}, = direct({', '.join(operands)})")
     shown = [f"wrap({o})" if tensors else f"{o}[()]" if not known.graph.outputs[i].type.shape else o  # type: ignore[union-attr]
              for i, o in enumerate(outputs)]
-    ordered = iter([shown[v] for _, v in known.plan])
+    ordered = iter([shown[v] if kind == "output" else names[v] for kind, v in known.plan])
     lines.append(f"return {_structure(known.structure, ordered, scope)}")
     text = "def entry(args):\n" + "\n".join(f"    {line}" for line in lines)
     exec(text, scope)

@@ -1439,3 +1439,18 @@ def test_a_tracing_call_and_a_compiled_call_return_the_same_kinds() -> None:
         for other in others:
             assert [type(part) for part in other] == [type(part) for part in first]
             assert str(other) == str(first)
+
+
+def test_arguments_that_are_returned_take_the_short_way() -> None:
+    same = rt.compile(lambda x: x)
+    both = rt.compile(lambda x, y: (y, x + y, x))
+    x, y = np.ones(10), np.arange(10.0)
+    same(x)
+    both(x, y)
+    for _ in range(3):
+        assert same(x) is x
+        a, total, b = both(x, y)
+        assert a is y and b is x and (total == x + y).all()
+    assert same._entry is not None and both._entry is not None
+    t = rt.ones(3)
+    assert all(same(t) is t for _ in range(3))
