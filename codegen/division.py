@@ -83,7 +83,7 @@ def divide(nest: Nest, nodes: Sequence[Node], results: Sequence[Node], accesses:
     if nest.extents[0] < 2 or any(_in_memory(node, accesses[node].strides) for node in moving):
         return WHOLE  # what begins with a value everywhere must have it before the first share
     extent, work = nest.extents[0], _work(nest, nodes, accesses)
-    step = LINE if len(nest.extents) == 1 else 64 if nest.extents[-1] <= 32 else 1
+    step = LINE if len(nest.extents) == 1 else 64 if len(nest.extents) == 2 and nest.extents[-1] <= 32 else 1
     if not shared:
         return Division(grain=_rounded(GRAIN / work, step), work=work)
     if not all(_adds_up(node, accesses[node].view) for node in shared):
