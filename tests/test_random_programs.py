@@ -39,9 +39,8 @@ def agree(found: Any, wanted: Any, loose: bool, what: str, atol: float = 0.0) ->
         np.testing.assert_allclose(found, wanted, rtol, rtol * scale + atol, err_msg=what)
 
 
-@examples(200)
-@given(programs(most=25))
-def test_four_executions_agree(program: Program) -> None:
+def executions_agree(program: Program, tiny: bool = True) -> None:
+    """Eager execution and all forms of the program's graph give the same."""
     tensors = program.tensors()
     wanted = [t._data for t in program(*tensors)]
     graph = verify(traced(program))
@@ -49,11 +48,17 @@ def test_four_executions_agree(program: Program) -> None:
     arrays = [t._data for t in tensors]
     used = {node.name: position for position, node in enumerate(graph.inputs)}
     assert len(used) == len(arrays)
-    for name, results in executions(graph, arrays).items():
+    for name, results in executions(graph, arrays, tiny).items():
         for number, (found, expected) in enumerate(zip(results, wanted, strict=True)):
             if name == "interpreter":
                 np.testing.assert_array_equal(found, expected, err_msg=f"{name}, output {number}")
             agree(found, expected, program.has_f32, f"{name}, output {number}")
+
+
+@examples(200)
+@given(programs(most=25))
+def test_four_executions_agree(program: Program) -> None:
+    executions_agree(program)
 
 
 @examples(120)

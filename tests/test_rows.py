@@ -9,10 +9,10 @@ from unittest.mock import patch
 
 import numpy as np
 import pytest
-from hypothesis import given, note
+from hypothesis import given
 from programs import Program, programs
 from support import examples, executions
-from test_random_programs import agree, traced
+from test_random_programs import agree, executions_agree
 
 import retape as rt
 from retape.codegen import compile_graph, rows
@@ -128,10 +128,4 @@ def rows_everywhere() -> Iterator[None]:
 @given(programs(most=25))
 def test_random_programs_over_rows(program: Program) -> None:
     with rows_everywhere():
-        tensors = program.tensors()
-        wanted = [t._data for t in program(*tensors)]
-        graph = verify(traced(program))
-        note(str(graph))
-        for name, results in executions(graph, [t._data for t in tensors], tiny=False).items():
-            for number, (found, expected) in enumerate(zip(results, wanted, strict=True)):
-                agree(found, expected, program.has_f32, f"{name}, output {number}")
+        executions_agree(program, tiny=False)
