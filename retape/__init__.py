@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy  # noqa: F401  (here, since NumPy's own import was measured 25 ms slower from within the modules below)
 
-from retape import autograd, fft, func, linalg, nn
+from retape import autograd, debug, fft, func, linalg, nn
 from retape.codegen.threads import get_num_threads, set_num_threads
 from retape.compare import Comparison, compare
 from retape.compiled import CompiledFunction, compile  # noqa: A004
@@ -48,10 +48,10 @@ from retape.tracer.state import enable_grad, internal_folder, is_grad_enabled, n
 
 __all__ = [
     "Comparison", "CompiledFunction", "Generator", "Tensor", "arange", "as_tensor", "autograd", "bernoulli",
-    "compare", "compile", "complex128", "complex64", "double", "empty", "empty_like", "enable_grad", "errors", "eye",
-    "fft", "float32", "float64", "from_numpy", "full", "full_like", "func", "get_default_dtype", "get_num_threads",
-    "int16", "int32", "int64", "int8", "is_grad_enabled", "linalg", "linspace", "logspace", "long", "manual_seed",
-    "nn", "no_grad", "normal", "ones", "ones_like", "rand", "rand_like", "randint", "randint_like",
+    "compare", "compile", "complex128", "complex64", "debug", "double", "empty", "empty_like", "enable_grad", "errors",
+    "eye", "fft", "float32", "float64", "from_numpy", "full", "full_like", "func", "get_default_dtype",
+    "get_num_threads", "int16", "int32", "int64", "int8", "is_grad_enabled", "linalg", "linspace", "logspace", "long",
+    "manual_seed", "nn", "no_grad", "normal", "ones", "ones_like", "rand", "rand_like", "randint", "randint_like",
     "randn", "randn_like", "randperm", "set_default_dtype", "set_grad_enabled", "set_num_threads", "tensor", "uint8",
     "zeros", "zeros_like",
 ]

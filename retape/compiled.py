@@ -16,6 +16,7 @@ from retape.ir.errors import GuardExplosion, KernelFailed, UnsupportedOp
 from retape.tracer.apply import located
 from retape.tracer.environment import Environment
 from retape.tracer.outside import overlapping
+from retape.tracer.printing import muted
 from retape.tracer.state import state
 from retape.tracer.tensor import Tensor
 from retape.tracer.trace import Recorded, trace
@@ -170,8 +171,9 @@ class CompiledFunction:
         fitting = [group for group in groups if group.environment.holds()]
         groups[:] = [*fitting, *[group for group in groups if group not in fitting][:OTHERS]]
         if sum(len(group.traces) for group in fitting) >= self.budget or len(fitting) > self.budget:
-            return self._over_budget(call, fitting)
+            return self._over_budget(call, fitting) if commit else None
         environment = fitting[0].environment.refreshed() if fitting else Environment(self.function, call.objects)
+        before = state.printed
         try:
             recorded = trace(self.function, self._name, self._of, call.named_leaves, call.rebuild, environment,
                              commit)
@@ -179,7 +181,11 @@ class CompiledFunction:
             arrays = [leaf._data if isinstance(leaf, Tensor) else leaf for leaf in call.leaves]
             if not overlapping(arrays, [i for i, a in enumerate(arrays) if isinstance(a, np.ndarray)]):
                 raise
-            return self._eager(call)  # arguments that share memory: eager code knows their order of reads and writes
+            if not commit:
+                return None
+            # arguments that share memory: eager code knows their order of reads and writes
+            with muted(state.printed - before):
+                return self._eager(call)
         self._keep(call, groups, fitting, recorded, environment, commit)
         return call.numpy_out(recorded.result)
 

@@ -56,7 +56,7 @@ def alike(a: Any, b: Any) -> bool:
         return len(a) == len(b) and all(map(alike, a, b))
     if is_dataclass(a):
         return all(alike(getattr(a, f.name), getattr(b, f.name)) for f in fields(a) if f.name != "place")
-    return isinstance(a, (int, float, str, bool, type(None))) and bool(a == b)
+    return a is b or (isinstance(a, (int, float, str, bool)) and bool(a == b))
 
 
 class Effects:
@@ -68,11 +68,12 @@ class Effects:
                        for effect, write in zip(recorded.graph.effects, recorded.writes, strict=True)]
         self.binds = recorded.binds
         self.changes = recorded.changes
+        self.printed = recorded.printed
         self._written = [index for index, _ in self.writes]
         self._apart: list[Any] = []  # arrays that were found to share no memory with a written one
 
     def __bool__(self) -> bool:
-        return bool(self.writes or self.binds or self.changes)
+        return bool(self.writes or self.binds or self.changes or self.printed)
 
     def apart(self, operands: list[Any]) -> bool:
         """Whether no written memory is that of another input, too: then the order of reads and writes matters."""
@@ -92,6 +93,8 @@ class Effects:
         for target in targets:
             if not (target._data if isinstance(target, Tensor) else target).flags.writeable:
                 raise ValueError("assignment destination is read-only")
+        for call in self.printed:
+            call.show([out._data for out in outputs], here.get)
         for target, value, (_, write) in zip(targets, values, self.writes, strict=True):
             if not isinstance(target, Tensor):
                 np.copyto(target, value)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from retape.ir.errors import RetapeError
 from retape.tracer.environment import Environment
 from retape.tracer.outside import GradOf
 from retape.tracer.paths import described
@@ -103,6 +104,10 @@ class Group:
             known, results, drawn = self.branches.walk(arrays)
         except Unknown:
             return None, []
+        except RetapeError:
+            if not any(trace.effects.printed for trace in self.traces):
+                raise
+            return None, []  # the eager call prints what comes before the error
         if not known.apart(here):
             return None
         self._streak = self._streak + 1 if known is last else 0

@@ -16,6 +16,7 @@ from retape.tracer.apply import located
 from retape.tracer.environment import Environment
 from retape.tracer.gradnode import attach_outputs
 from retape.tracer.randomness import perform, snapshot
+from retape.tracer.state import describe
 from retape.tracer.tensor import Tensor, wrap
 from retape.tracer.trace import Recorded
 from retape.tracer.tree import flatten, unflatten
@@ -107,7 +108,8 @@ class Specialization:
             and not self._barred and not other._barred and alike(self.sources, other.sources) \
             and alike(self.plan, other.plan) and alike(self.shared, other.shared) \
             and alike(self.effects.writes, other.effects.writes) \
-            and alike(list(self.effects.binds), list(other.effects.binds))
+            and alike(list(self.effects.binds), list(other.effects.binds)) \
+            and alike(self.effects.printed, other.effects.printed)
 
     def over(self, graph: Graph) -> Specialization:
         """The same trace over a graph that differs in extents only."""
@@ -131,9 +133,9 @@ class Specialization:
         try:
             outputs, seen = self._code(operands, self._constant)
         except RetapeError:
-            if not guards:
+            if not guards and not self.effects.printed:
                 raise
-            return None  # the values belong to another path: recording it will tell
+            return None  # the values belong to another path, or something is to be printed first: recording will tell
         if check and guards and any(found.tobytes() != key for key, found in zip(guards, seen, strict=False)):
             return None
         if self._barred:
@@ -207,6 +209,7 @@ class Specialization:
         """On what this trace depends: types of its inputs, looks at values, and names outside the function."""
         lines = [f"({', '.join(f'{n.name}: {n.type}' for n in self.graph.inputs)}), {len(self.graph)} operations"]
         lines += [f"guard: {guard.node.name} == {guard.value}   {guard.note}" for guard in self.guards]
+        lines += [f"prints: {call.text}   {describe(call.place)}" for call in self.effects.printed]
         lines += [f"depends on: {path.name}" for path in self.environment.paths if not callable(path.expected)]
         return "\n".join(lines)
 

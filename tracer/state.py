@@ -25,6 +25,8 @@ class State(threading.local):
 
     grad_enabled: bool = True
     tracer: Tracer | None = None
+    muted: float = 0  # how many of the next lines of `rt.debug.print` are left out
+    printed: int = 0  # how many were printed
 
 
 state = State()

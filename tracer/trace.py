@@ -8,6 +8,7 @@ that no compiled function leaves it out in silence.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -25,6 +26,7 @@ from .engine import barrier
 from .environment import Environment
 from .outside import DataBind, GradBind, Write
 from .paths import Path
+from .printing import Printed, muted, printed
 from .randomness import foreign_state
 from .state import state
 from .tensor import ScalarTensor, Tensor, wrap
@@ -54,6 +56,7 @@ class Recorded:
     looked: bool  # the function's own code asked for a shape
     random: tuple[Any, ...]
     changes: tuple[Change, ...]
+    printed: tuple[Printed, ...]
     shared: tuple[tuple[Path, int], ...]  # paths that lead to an argument, and its position
     barred: dict[int, RetapeError]  # outputs from which backward raises
 
@@ -79,7 +82,8 @@ def trace(
         args, kwargs = rebuild(given)
         held = [(c, c.copy() if isinstance(c, (list, dict)) else dict(vars(c)))
                 for c in changeable([*args, *kwargs.values()])]
-        result = function(*args, **kwargs)
+        with muted(0 if commit else math.inf):
+            result = function(*args, **kwargs)
         if foreign_state() != foreign:
             raise located(UnsupportedOp("numbers drawn from Python's or NumPy's own generator can't be recorded",
                                         ("why", "a compiled call would see the same numbers again"),
@@ -107,6 +111,7 @@ def _recorded(
     tensors = [out for out in leaves if isinstance(out, Tensor)]
     extra, binds = _binds(tracer, len(tensors))
     changed = changes(tracer, tracer.environment, held, extra, len(tensors))
+    shown = printed(tracer, extra, len(tensors))
     effects, writes = tracer.effects()
     for position, (tensor, _, _, _) in enumerate(tracer.journal.memory.values()):
         _, grad_fn, _ = tracer.journal.histories[id(tensor)]
@@ -124,7 +129,7 @@ def _recorded(
               if out._requires_grad and (error := barrier(out, tracer.first)) is not None}
     return Recorded(graph, tuple(tracer.sources), result, tuple(leaves), tuple(extra), tuple(writes), tuple(binds),
                     tuple(tracer.grads), tuple(tracer.looks), tracer.looked, tuple(tracer.random), tuple(changed),
-                    shared, barred)
+                    shown, shared, barred)
 
 
 def _binds(tracer: Tracer, first: int) -> tuple[list[Tensor], list[GradBind | DataBind]]:

@@ -53,6 +53,7 @@ class Tracer:
         self.journal = Outside()
         self.random: list[Any] = []  # draws, and what else was done with generators, in order
         self.first = next_sequence()  # nodes of autograd with this number or later belong to the trace
+        self.prints: list[tuple[Any, list[Tensor]]] = []  # calls of `rt.debug.print`, and copies of what they showed
         self._places: dict[tuple[int, int], Site] = {}
         self._bound: list[Tensor] = []
         self._roots: dict[int, tuple[Any, Tensor]] = {}  # arrays from outside, and the first tensor over each
@@ -365,6 +366,7 @@ class Tracer:
                 tensor._grad._traced = None
         # tensors that escaped point here, and must not be pointed to: cycles would keep the whole history
         self.builder, self.journal = GraphBuilder(), Outside()
+        self.prints.clear()
         for known in (self._bound, self._roots, self._objects, self._aliases, self._owners, self._moved):
             known.clear()
 
