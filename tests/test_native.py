@@ -328,6 +328,11 @@ def test_width_follows_the_work_for_each_word() -> None:
     wide = "+avx512f" in native.engine.host().features.split(",")
     assert vectors.preferred_width(heavy) == (512 if wide else None)
     assert vectors.masking_pays(heavy) == wide
+    rows = heavy.replace("\n  ", "\n   ").replace("lo, hi):\n   x", "lo, hi):\n  for i1 in range(0, 11):\n   x")
+    if wide:  # 11 numbers fill 12 lanes, or 16 of 512 bits; 31 fill 32 of either
+        assert [vectors.preferred_width(rows), vectors.preferred_width(rows, 4)] == [256, 512]
+        assert vectors.preferred_width(rows.replace("11", "31")) == 512
+        assert vectors.preferred_width(light.replace("lo, hi", "0, 3")) == 256
     assert not vectors.masking_pays(heavy.replace("x * x + 0.5", "radd(x * x, 0.5)"))
     assert '"prefer-vector-width"="128"' in build(heavy, ["f64"], width=128).llvm
 

@@ -70,8 +70,8 @@ def build(
 
     ``pointers`` are the element types of the leading parameters (``names.DTYPES``); then come ``n_ints`` int64
     parameters, then ``lo`` and ``hi``. ``namespace`` is the source's globals, as from ``intrinsics(True)``.
-    ``contract`` allows fused multiply-add. ``width`` is the preferred vector width in bits; by default 512 for a kernel
-    that computes much (``preferred_width``), else LLVM's choice. ``masked`` makes vector loops mask their last
+    ``contract`` allows fused multiply-add. ``width`` is the preferred vector width in bits; by default 512 or 256 for a
+    kernel that computes much (``preferred_width``), else LLVM's choice. ``masked`` makes vector loops mask their last
     iterations instead of doing them one by one; by default where it pays on rows of any length (``masking_pays``). For
     rows known to be long, or to fill their vectors, False is better by some 5 percent.
 
@@ -84,7 +84,8 @@ def build(
     from . import lower
 
     masked = masking_pays(source) if masked is None else masked
-    width = preferred_width(source) if width is None else width
+    if width is None:
+        width = preferred_width(source, max((names.DTYPES[name]().itemsize for name in pointers), default=8))
     symbol = symbol_of(source, entry, pointers, n_ints, (contract, width, masked))
     function = define(source, entry, namespace)
     function.__name__ = function.__qualname__ = symbol
