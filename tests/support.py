@@ -463,6 +463,9 @@ def _structural_cases(op: Op, x: Any, rng: np.random.Generator) -> list[tuple[tu
                    + [((np.round(x),), (2, True)), ((x[:, :0],), (1, False)), ((x[0, 0, 0],), (0, False))],
         "cumargmax": [((x,), (a,)) for a in (0, 1, 2)] + [((np.round(x),), (2,)), ((x[0, 0, 0],), (0,))],
         "searchsorted": [((np.sort(x[0, 0]), y), (r,)) for r in (False, True)] + [((np.sort(x), y), (False,))],
+        "lexsort": [((np.round(m),), ()) for m in (x[0], x[0].T, x[0, ::-1, ::2], x[0, :0], x[0, :, :0])],
+        "places": [((m,), (int(np.count_nonzero(m)),))
+                   for m in (x > 0, x[0].T > 1, x > 9, x[:, :0] > 0, x[0, 0, 0] < 9)],
         **_matrix_cases(x, y),
         "full": [((), ((2, 3), 1.5, f64)), ((), ((), 2, f32)), ((), ((0,), 1, DTYPES[5])),
                  ((), ((2,), True, DTYPES[0]))],

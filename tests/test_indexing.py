@@ -72,15 +72,8 @@ def test_index_arrays_and_masks_copy(index: Any) -> None:
         np.testing.assert_array_equal(g._data, wanted)
 
 
-@pytest.mark.parametrize("index", [i for i in ADVANCED if not isinstance(i, np.ndarray) or i.dtype.kind != "b"],
-                         ids=label)
+@pytest.mark.parametrize("index", ADVANCED, ids=label)
 def test_index_arrays_compiled(index: Any) -> None:
-    masks = [i for i in (index if isinstance(index, tuple) else (index,)) if isinstance(i,
-                                                                                        np.ndarray) and i.dtype == bool]
-    if masks:
-        with pytest.raises(TypeError, match="RT301"):
-            rt.compile(lambda t: t[index])(rt.from_numpy(BASE))
-        return
     tensors = as_tensors(index)
     f = rt.compile(lambda t: t[tensors] * 3)
     x = rt.from_numpy(BASE.copy(), requires_grad=True)

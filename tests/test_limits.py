@@ -8,7 +8,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-import pytest
 from worlds import same
 
 import retape as rt
@@ -74,8 +73,3 @@ def test_a_number_that_the_function_counts_is_a_trace_each() -> None:
     for step in range(1, 5):
         same(f(X), X * step, str(step))
     assert f.traces == 4
-
-
-def test_shapes_that_depend_on_values_are_refused() -> None:
-    with pytest.raises(TypeError, match="RT301"):
-        rt.compile(lambda x: x[x > 1])(X)

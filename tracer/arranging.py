@@ -15,8 +15,10 @@ from retape.ir.types import i64
 
 from .creation import arange, full, tensor
 from .numeric import to, where
+from .places import extent_of
 from .shaping import cat, expand, flip, movedim, narrow, permute, repeat, reshape, stack, transpose, unsqueeze
-from .special import together
+from .special import expanded, together
+from .statistics import any_
 from .tensor import Tensor
 from .vocabulary import axis_of, composed, dims_of, primitive, refuse, tensor_of
 
@@ -78,8 +80,18 @@ def repeat_interleave(input: Any, repeats: Any, dim: int | None = None) -> Tenso
     if isinstance(repeats, int):
         wide = unsqueeze(x, at + 1).expand(*x.shape[: at + 1], repeats, *x.shape[at + 1 :])
         return wide.reshape(*x.shape[:at], x.shape[at] * repeats, *x.shape[at + 1 :])
-    counts = repeats.tolist() if isinstance(repeats, Tensor) else list(repeats)
-    return primitive("take", x, tensor(np.repeat(np.arange(x.shape[at]), counts).tolist(), dtype=i64), axis=at)
+    if not isinstance(repeats, (Tensor, np.ndarray)):
+        given = np.repeat(np.arange(x.shape[at]), list(repeats))
+        return primitive("take", x, tensor(given.tolist(), dtype=i64), axis=at)
+    counts = expanded(to(tensor_of(repeats), i64), (x._data.shape[at],))
+    total = primitive("sum", counts, axis=(0,), keepdims=False)
+    wrong = any_(primitive("lt", counts, 0))
+    count = extent_of(where(wrong, -1, total))
+    refuse(count < 0, "`repeat_interleave` by a negative number", "a slice can't stand there less than never",
+           "check `repeats`", InvalidOperands)
+    line = primitive("arange", start=0, stop=count, step=1, dtype=i64)
+    index = primitive("searchsorted", primitive("cumsum", counts, axis=0), line, right=True)
+    return primitive("take", x, index, axis=at)
 
 
 # ---- stacks
@@ -324,5 +336,5 @@ def pixel_unshuffle(input: Any, downscale_factor: int) -> Tensor:
 def one_hot(tensor: Any, num_classes: int = -1) -> Tensor:
     """1 at each class index, 0 elsewhere, as int64."""
     classes = tensor_of(tensor)
-    count = num_classes if num_classes > 0 else int(classes.max()) + 1
+    count = num_classes if num_classes > 0 else extent_of(to(classes, i64).max() + 1)
     return to(primitive("reshape", classes, shape=(*classes.shape, 1)) == arange(count), "int64")

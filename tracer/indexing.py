@@ -1,4 +1,4 @@
-"""`x[index]`: basic indices become views, integer arrays `take`, masks their coordinates."""
+"""`x[index]`: basic indices become views, integer arrays `take`, masks the places where they hold."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from retape.ir.errors import DtypeError, OutOfBounds, UnsupportedOp
 from retape.ir.shapes import broadcast_shapes
 
 from .apply import apply, array_operand, located
+from .places import coordinates_of, places_of
 from .state import state
-from .tensor import Tensor, wrap
+from .tensor import Tensor
 
 FAR = 2**40  # no index
 SLICE, TAKE, RESHAPE, PERMUTE, EXPAND = (CATALOGUE[n] for n in ("slice", "take", "reshape", "permute", "expand"))
@@ -98,7 +99,7 @@ def mask_of(index: Any, x: Tensor) -> Tensor | None:
     """The index as a tensor where it is one boolean mask of x's shape."""
     if isinstance(index, np.ndarray):
         index = array_operand(index)
-    if isinstance(index, Tensor) and index._data.dtype.kind == "b" and index.shape == x.shape:
+    if isinstance(index, Tensor) and index._data.dtype.kind == "b" and index._data.shape == x._data.shape:
         return index
     return None
 
@@ -110,7 +111,8 @@ def mask_of(index: Any, x: Tensor) -> Tensor | None:
 class Selection:
     """What index arrays select from: a view, in which they stand for the dims `dims`.
 
-    The selected elements have the shape (extents before `at`, the arrays' common shape, the extents behind).
+    The selected elements have the shape (extents before `at`, the arrays' common shape, the extents behind). A single
+    array for several dims is the index into those dims flattened.
     """
 
     source: Tensor
@@ -134,18 +136,19 @@ class Selection:
         source, order = self.source, self.order
         if order != tuple(range(source.ndim)):
             source = apply(PERMUTE, (source,), (order,))
-        if len(self.arrays) == 1:
+        if len(self.dims) == 1:
             return source, self.arrays[0]
-        shape, count = source.shape, len(self.dims)
-        index = _combined(self.arrays, shape[self.at : self.at + count], self.at)
+        shape, count = source._data.shape, len(self.dims)
+        index = self.arrays[0] if len(self.arrays) == 1 else \
+            _combined(self.arrays, shape[self.at : self.at + count], self.at)
         merged = (*shape[: self.at], prod(shape[self.at : self.at + count]), *shape[self.at + count :])
         return apply(RESHAPE, (source,), (merged,)), index
 
     def written(self, value: Any, accumulate: bool) -> Tensor:
         """The source's new value once `value` is written to (or added at) the selected places."""
         source, index = self.flat()
-        at, shape = self.at, source.shape
-        target = (*shape[:at], *index.shape, *shape[at + 1 :])
+        at, shape = self.at, source._data.shape
+        target = (*shape[:at], *index._data.shape, *shape[at + 1 :])
         if isinstance(value, Tensor):
             value = apply(CATALOGUE["cast"], (value,), (source.dtype,)) if value.dtype is not source.dtype else value
         else:
@@ -154,17 +157,48 @@ class Selection:
         if accumulate:
             new = source + apply(CATALOGUE["take_add"], (value, index), (shape, at))
         else:
-            lined = (*shape[:at], index.numel(), *shape[at + 1 :])
-            places = apply(RESHAPE, (index,), ((*(1,) * at, index.numel(), *(1,) * (len(shape) - at - 1)),))
+            count = int(index._data.size)
+            lined = (*shape[:at], count, *shape[at + 1 :])
+            places = apply(RESHAPE, (index,), ((*(1,) * at, count, *(1,) * (len(shape) - at - 1)),))
             new = apply(CATALOGUE["put"], (source, apply(EXPAND, (places,), (lined,)),
                                            apply(RESHAPE, (value,), (lined,))), (at,))
         order = self.order
-        new = apply(RESHAPE, (new,), (tuple(self.source.shape[d] for d in order),))
+        new = apply(RESHAPE, (new,), (tuple(self.source._data.shape[d] for d in order),))
         return apply(PERMUTE, (new,), (tuple(order.index(d) for d in range(len(order))),))
 
 
 def advanced(x: Tensor, index: Any) -> Selection:
     """Index arrays and what they select from; integers are selected and slices taken first, as torch does."""
+    entries = _spelled_out(x, index)
+    single = sum(isinstance(e, Tensor) and not _is_integer(e) for e in entries) == 1
+    basic: list[Any] = []
+    arrays: list[Tensor] = []
+    dims: list[int] = []
+    dim = at = 0  # of x, and of what basic indices leave of it
+    for entry in entries:
+        if not isinstance(entry, Tensor) or _is_integer(entry):
+            basic.append(entry)
+            at += not _is_integer(entry)
+            dim += entry is not None
+            continue
+        count = _named(entry)
+        covered = max(count, 1)
+        if not _is_mask(entry):
+            arrays.append(entry)
+        else:
+            _check_mask(entry, x._data.shape[dim : dim + count])
+            arrays += [places_of(entry)] if single or covered == 1 else coordinates_of(entry)
+        basic += [slice(None)] * count or [None]  # a mask without dims selects from a new one
+        dims += range(at, at + covered)
+        at, dim = at + covered, dim + count
+    source = x if all(isinstance(e, slice) and e == slice(None) for e in basic) else getitem(x, tuple(basic))
+    shape = broadcast_shapes("index", [a._data.shape for a in arrays])
+    return Selection(source, [a if a._data.shape == shape else apply(EXPAND, (a,), (shape,)) for a in arrays],
+                     dims)
+
+
+def _spelled_out(x: Tensor, index: Any) -> list[Any]:
+    """The entries of an index, arrays as tensors, with slices in place of `...`."""
     entries: list[Any] = []
     for entry in index if isinstance(index, tuple) else (index,):
         entry = _as_index(entry)
@@ -172,34 +206,24 @@ def advanced(x: Tensor, index: Any) -> Selection:
             raise located(DtypeError(f"`{entry!r}` is no index",
                                      ("why", "indices are integers, slices and arrays of them"),
                                      fix="convert it to int64 first"))
-        if _is_mask(entry):
-            dim = sum(e is not None and e is not Ellipsis for e in entries)
-            entries += _coordinates(entry, x.shape[dim : dim + entry.ndim] if Ellipsis not in _basic(entries) else None)
-        else:
-            entries.append(entry)
-    basic = _basic(entries)
-    if basic.count(Ellipsis) > 1:
+        entries.append(entry)
+    dots = [i for i, entry in enumerate(entries) if entry is Ellipsis]
+    if len(dots) > 1:
         raise _too_many_ellipses()
-    if Ellipsis in basic:
-        at = basic.index(Ellipsis)
-        named = sum(e is not None for e in basic) - 1
-        entries[at : at + 1] = [slice(None)] * (x.ndim - named)
-    source = getitem(x, tuple(slice(None) if isinstance(e, Tensor) and not _is_integer(e) else e for e in entries))
-    left = [entry for entry in entries if not _is_integer(entry)]
-    dims = [i for i, entry in enumerate(left) if isinstance(entry, Tensor)]
-    arrays = [left[i] for i in dims]
-    shape = broadcast_shapes("index", [a.shape for a in arrays])
-    return Selection(source, [a if a.shape == shape else apply(EXPAND, (a,), (shape,)) for a in arrays], dims)
+    if dots:
+        named = sum(map(_named, entries)) - 1
+        entries[dots[0] : dots[0] + 1] = [slice(None)] * (x.ndim - named)
+    return entries
+
+
+def _named(entry: Any) -> int:
+    """How many dims an entry of an index names."""
+    return entry.ndim if _is_mask(entry) else int(entry is not None)
 
 
 def _selected(selection: Selection) -> Tensor:
     source, index = selection.flat()
     return apply(TAKE, (source, index), (selection.at,))
-
-
-def _basic(entries: list[Any]) -> list[Any]:
-    """The entries with index arrays out of the way of comparisons."""
-    return [0 if isinstance(entry, Tensor) else entry for entry in entries]
 
 
 def _combined(indices: list[Tensor], extents: tuple[int, ...], axis: int) -> Tensor:
@@ -241,13 +265,8 @@ def _is_mask(entry: Any) -> bool:
     return isinstance(entry, Tensor) and entry._data.dtype.kind == "b"
 
 
-def _coordinates(mask: Tensor, shape: tuple[int, ...] | None) -> list[Tensor]:
-    if shape is not None and mask.shape != shape:
-        raise located(OutOfBounds(f"a mask of shape {mask.shape} can't select from dims of shape {shape}",
+def _check_mask(mask: Tensor, shape: tuple[int, ...]) -> None:
+    if mask._data.shape != shape:
+        raise located(OutOfBounds(f"a mask of shape {mask._data.shape} can't select from dims of shape {shape}",
                                   ("why", "a mask has the shape of what it selects from"),
                                   fix="make the mask from the tensor itself, as in `x > 0`"))
-    if state.tracer is not None:
-        raise located(UnsupportedOp("`x[mask]` has a shape that depends on values",
-                                    ("why", "this version compiles only shapes that are known beforehand"),
-                                    fix="`rt.where(mask, x, 0)`, if that will do"))
-    return [wrap(part) for part in np.nonzero(mask._data)]

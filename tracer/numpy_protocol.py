@@ -108,7 +108,7 @@ def _mapped(**names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
 
 
 def _repeat(a: Any, repeats: Any, axis: Any = None) -> Tensor:
-    return arranging.repeat_interleave(a, repeats.tolist() if isinstance(repeats, np.ndarray) else repeats, axis)
+    return arranging.repeat_interleave(a, repeats, axis)
 
 
 def _tiled(A: Any, reps: Any) -> Tensor:  # noqa: N803
@@ -127,10 +127,6 @@ def _expanded(a: Any, axis: Any) -> Tensor:
     return x
 
 
-def _chosen(condition: Any, *choice: Any) -> Any:
-    return numeric.where(condition, *choice) if choice else order.nonzero(condition, as_tuple=True)
-
-
 def _crossed(a: Any, b: Any, axis: int = -1) -> Tensor:
     return products.cross(a, b, axis)
 
@@ -140,7 +136,7 @@ _OWN: dict[Any, Callable[..., Any]] = {
     np.sort: _sorted, np.argsort: _argsorted, np.pad: _pad, np.split: _split, np.array_split: shaping.tensor_split,
     np.var: _spread(False), np.std: _spread(True), np.median: _medians, np.roll: _rolled, np.tril: _triangle(True),
     np.triu: _triangle(False), np.cumsum: _along("cumsum"), np.cumprod: _along("cumprod"), np.repeat: _repeat,
-    np.tile: _tiled, np.round: _rounded, np.around: _rounded, np.expand_dims: _expanded, np.where: _chosen,
+    np.tile: _tiled, np.round: _rounded, np.around: _rounded, np.expand_dims: _expanded, np.where: order.where_,
     np.nonzero: lambda a: order.nonzero(a, as_tuple=True), np.cross: _crossed,
     np.transpose: lambda a, axes=None: tensor_of(a).T if axes is None else shaping.permute(a, *axes),
     np.permute_dims: lambda a, axes=None: tensor_of(a).T if axes is None else shaping.permute(a, *axes),

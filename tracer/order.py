@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
+from retape.ir.errors import AxisError, OutOfBounds
+from retape.ir.types import i64
 
-from retape.ir.errors import AxisError, OutOfBounds, UnsupportedOp
-
-from .apply import located
-from .creation import full, rand, tensor, zeros
+from .creation import full, rand, tensor
 from .numeric import floor, isnan, to, where
-from .shaping import movedim, narrow, stack
-from .state import state
-from .statistics import Extremum, count_nonzero, picked
-from .tensor import Tensor, wrap
+from .places import coordinates_of, extent_of, places_of
+from .shaping import cat, movedim, narrow, stack
+from .statistics import Extremum, any_, count_nonzero, picked
+from .tensor import Tensor
 from .vocabulary import axis_of, composed, either, floating, primitive, refuse, tensor_of
 
 
@@ -141,12 +139,28 @@ def bucketize(input: Any, boundaries: Any, *, out_int32: bool = False, right: bo
     return searchsorted(boundaries, input, out_int32=out_int32, right=right)
 
 
-def counted(name: str) -> None:
-    """Refuse in a trace what gives shapes that depend on values."""
-    if state.tracer is not None:
-        raise located(UnsupportedOp(f"`{name}` has a shape that depends on values",
-                                    ("why", "this version compiles only shapes that are known beforehand"),
-                                    fix="call it outside the compiled function, or use a mask with `rt.where`"))
+def _runs(x: Tensor, first: Tensor, inverse: bool, counts: bool, order: Tensor | None, at: int, shape: Any) -> Any:
+    """The slices of x along `at` (in an order) that begin a run, and what else is asked for of `unique`'s results.
+
+    `first` tells where runs begin; `shape` is that of the inverse.
+    """
+    begin = places_of(first)
+    chosen = begin if order is None else primitive("take", order, begin, axis=0)
+    found = [primitive("take", x, chosen, axis=at)]
+    run = primitive("cumsum", to(first, i64), axis=0) - 1  # the number of the run that each slice belongs to
+    if inverse:
+        back = run if order is None else primitive("take_add", run, order, shape=run._data.shape, axis=0)
+        found.append(primitive("reshape", back, shape=shape))
+    if counts:
+        ones = full(run._data.shape, 1, dtype="int64")
+        found.append(primitive("take_add", ones, run, shape=begin._data.shape, axis=0))
+    return found[0] if len(found) == 1 else tuple(found)
+
+
+def _changes(rows: Tensor) -> Tensor:
+    """Which rows of a matrix differ from the one before; the first does."""
+    differs = any_(primitive("ne", rows[1:], rows[:-1]), 1)
+    return cat([full((1,), True), differs])[: rows._data.shape[0]]
 
 
 @composed
@@ -154,28 +168,26 @@ def unique(
     input: Any, sorted: bool = True, return_inverse: bool = False, return_counts: bool = False, dim: int | None = None,
 ) -> Any:
     """The distinct values in order; with them, where asked for, which each element is, and how often each stands."""
-    counted("unique")
-    x = tensor_of(input)
-    values, inverse, counts = np.unique(x._data, return_inverse=True, return_counts=True, axis=dim, equal_nan=False)
-    inverse = inverse.reshape(x.shape if dim is None else (-1,))
-    found = [wrap(values), *([wrap(inverse)] if return_inverse else []), *([wrap(counts)] if return_counts else [])]
-    return found[0] if len(found) == 1 else tuple(found)
+    given = tensor_of(input).detach()
+    x, at = (given.reshape(-1), 0) if dim is None else (given, axis_of(dim, given))
+    if x.ndim == 1:
+        order = primitive("argsort", x, axis=0, descending=False)
+        rows = primitive("take", x, order, axis=0).reshape(-1, 1)
+    else:
+        rows = movedim(x, at, 0)
+        rows = rows.reshape(x._data.shape[at], x._data.size // max(x._data.shape[at], 1))
+        order = primitive("lexsort", rows)
+        rows = primitive("take", rows, order, axis=0)
+    shape = given._data.shape if dim is None else order._data.shape
+    return _runs(x, _changes(rows), return_inverse, return_counts, order, at, shape)
 
 
 @composed
 def unique_consecutive(input: Any, return_inverse: bool = False, return_counts: bool = False) -> Any:
     """The values without repetitions of the one before."""
-    counted("unique_consecutive")
-    x = tensor_of(input)
-    flat = x._data.reshape(-1)
-    first = np.concatenate([[True], flat[1:] != flat[:-1]])[: flat.size]
-    places = np.flatnonzero(first)
-    found = [wrap(flat[first])]
-    if return_inverse:
-        found.append(wrap((np.cumsum(first) - 1).reshape(x.shape)))
-    if return_counts:
-        found.append(wrap(np.diff([*places, flat.size]).astype(np.int64)))
-    return found[0] if len(found) == 1 else tuple(found)
+    x = tensor_of(input).detach()
+    flat = x.reshape(-1)
+    return _runs(flat, _changes(flat.reshape(-1, 1)), return_inverse, return_counts, None, 0, x._data.shape)
 
 
 @composed
@@ -183,7 +195,10 @@ def bincount(input: Any, weights: Any = None, minlength: int = 0) -> Tensor:
     """How often each non-negative integer stands in a vector, or the sums of its weights."""
     x = tensor_of(input)
     refuse(x.ndim != 1, f"`bincount` of shape {x.shape}", "it counts the elements of a vector", "flatten it", AxisError)
-    length = max(int(primitive("amax", x, axis=(0,), keepdims=False)) + 1 if x.numel() else 0, minlength)
+    length = minlength
+    if x._data.size:
+        top = primitive("amax", x, axis=(0,), keepdims=False) + 1
+        length = extent_of(to(where(top < minlength, minlength, top), i64))
     parts = full(x.shape, 1, dtype="int64") if weights is None else tensor_of(weights)
     return primitive("scatter_add", parts, x, shape=(length,), axis=0)
 
@@ -192,13 +207,17 @@ def bincount(input: Any, weights: Any = None, minlength: int = 0) -> Tensor:
 def histc(input: Any, bins: int = 100, min: float = 0, max: float = 0) -> Tensor:
     """How many elements fall into each of `bins` equal parts of [min, max]."""
     x = floating(input).reshape(-1)
+    least: Any = min
+    most: Any = max
     if min == 0 and max == 0 and x.numel():
-        min, max = float(x.amin()), float(x.amax())
-    if min == max:
-        min, max = min - 1, max + 1
-    place = to(floor((x - min) * (bins / (max - min))), "int64")
-    place = where(primitive("eq", x, max), bins - 1, place)
-    inside = primitive("logical_and", x >= min, x <= max)
+        low, high = x.detach().amin(), x.detach().amax()
+        flat = primitive("eq", low, high)
+        least, most = where(flat, low - 1, low), where(flat, high + 1, high)
+    elif min == max:
+        least, most = min - 1, max + 1
+    place = to(floor((x - least) * (bins / (most - least))), "int64")
+    place = where(primitive("eq", x, most), bins - 1, place)
+    inside = primitive("logical_and", x >= least, x <= most)
     return primitive("take_add", to(inside, x.dtype), where(inside, place, 0), shape=(bins,), axis=0)
 
 
@@ -224,13 +243,20 @@ def multinomial(input: Any, num_samples: int, replacement: bool = False, *, gene
 @composed
 def nonzero(input: Any, *, as_tuple: bool = False) -> Any:
     """Coordinates of the elements that are not 0, one row for each; or one vector for each dim."""
-    counted("nonzero")
-    parts = [wrap(part) for part in np.nonzero(np.atleast_1d(tensor_of(input)._data))]
-    return tuple(parts) if as_tuple else stack(parts, 1) if tensor_of(input).ndim else \
-        zeros(parts[0].shape[0], 0, dtype="int64")
+    x = tensor_of(input)
+    parts = coordinates_of(x if x.ndim else x.reshape(1))
+    if as_tuple:
+        return tuple(parts)
+    return stack(parts, 1) if x.ndim else full((parts[0]._data.shape[0], 0), 0, dtype="int64")
 
 
 @composed
 def argwhere(input: Any) -> Tensor:
     """Coordinates of the elements that are not 0, one row for each."""
     return nonzero(input)  # type: ignore[no-any-return]
+
+
+@composed(name="where")
+def where_(condition: Any, input: Any = None, other: Any = None) -> Any:
+    """`input` where the condition holds, else `other`; with neither, the coordinates at which it holds."""
+    return nonzero(condition, as_tuple=True) if input is None and other is None else where(condition, input, other)

@@ -47,6 +47,7 @@ class Tracer:
         self.sources: list[Any] = []
         self.guards: list[Guard] = []
         self.looks: list[tuple[int, int]] = []  # how many operations and draws there were at each guard
+        self.extents: set[int] = set()  # numbers of the guards that are looks at extents
         self.finished = False
         self.looked = False  # whether the function's own code asked for a shape
         self.note: str | None = None  # where operations come from that no line of the user's stands for
@@ -65,6 +66,7 @@ class Tracer:
         self.grads: list[tuple[Any, bool]] = []  # whether a tensor had a `.grad` when it was looked at
         self._set: set[int] = set()  # tensors whose `.grad` was set
         self._owners: dict[int, Tensor] = {}  # tensors that are the `.grad` of one from outside
+        self.held: dict[Any, Tensor] = {}  # by a mask's node, the places where it holds
         self._moved: dict[int, Any] = {}  # tensors and counters of memory that `.data = ...` gave away
 
     # ---- inputs
@@ -262,6 +264,13 @@ class Tracer:
             value = tensor._data.item()
         self._guard(self.node_of(tensor), value)
 
+    def look_at_extent(self, total: Tensor, extent: int) -> None:
+        """A value decides the extent of what comes next."""
+        node = self.node_of(total)
+        if isinstance(node, Node):
+            self.extents.add(len(self.guards))
+            self._guard(node, extent)
+
     def look_at_truth(self, tensor: Tensor, value: bool) -> None:
         node = self.node_of(tensor)
         if node.type.dtype.category:
@@ -367,7 +376,8 @@ class Tracer:
         # tensors that escaped point here, and must not be pointed to: cycles would keep the whole history
         self.builder, self.journal = GraphBuilder(), Outside()
         self.prints.clear()
-        for known in (self._bound, self._roots, self._objects, self._aliases, self._owners, self._moved):
+        for known in (self._bound, self._roots, self._objects, self._aliases, self._owners, self._moved,
+                      self.held):
             known.clear()
 
 

@@ -1,4 +1,4 @@
-"""Order along an axis: indices that sort, positions in sorted rows, where running maxima were reached."""
+"""Order: indices that sort, positions in sorted rows, where running maxima were reached, where a mask holds."""
 
 from __future__ import annotations
 
@@ -61,6 +61,24 @@ def _searchsorted(row: Any, values: Any, right: bool) -> Any:
     return result
 
 
+def _lexsort(x: Any) -> Any:
+    return np.lexsort(x.T[::-1]) if x.size else np.arange(x.shape[0], dtype=np.int64)
+
+
+def _infer_lexsort(x: OperandType) -> TensorType:
+    assert isinstance(x, TensorType)
+    return TensorType(i64, x.shape[:1])
+
+
+def _places(mask: Any, count: int) -> Any:
+    found = np.flatnonzero(mask)
+    if len(found) != count:
+        raise ShapeError(f"a mask holds at {len(found)} places, not {count}",
+                         ("why", "the program was made for masks that hold as often as the one that was seen"),
+                         fix="trace the function again with this mask")
+    return found
+
+
 register("argsort", "x", "library", infer=_infer_indices, eager=_argsort, vjp=INDEX,
          attributes={"axis": REQUIRED, "descending": False}, domain=((-3.0, 3.0),),
          doc="Indices that sort along an axis; equal elements keep their order.")
@@ -70,3 +88,8 @@ register("cumargmax", "x", "library", infer=_infer_indices, eager=_cumargmax, vj
 register("searchsorted", "row values", "library", infer=_infer_searchsorted, eager=_searchsorted, vjp=INDEX,
          attributes={"right": False}, domain=((-3.0, 3.0),) * 2, promotion="same",
          doc="Where values belong in sorted rows, before (or with `right` behind) equal elements.")
+register("lexsort", "x", "library", infer=_infer_lexsort, eager=_lexsort, vjp=INDEX, domain=((-3.0, 3.0),),
+         doc="Indices that sort the rows of a matrix by their first column, equal ones by the next, and so on.")
+register("places", "mask", "library", infer=lambda mask, count: TensorType(i64, (count,)), eager=_places, vjp=INDEX,
+         attributes={"count": REQUIRED}, domain=((-3.0, 3.0),),
+         doc="The `count` indices into a flattened mask at which it holds, in order.")
