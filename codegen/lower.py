@@ -19,6 +19,7 @@ from .assembly import begin, finish
 from .fuse import Group, fuse
 from .pieces import read_in_pieces
 from .placement import place, place_views
+from .places import find_places
 from .products import is_product, multiply
 from .steps import Draft, HostStep, KernelStep, Lowered, ProductStep, Step, input_view
 from .sums import order_sums
@@ -142,6 +143,8 @@ class _Lowering(Draft):
                 multiply(self, step)
             elif step in placement.assemblies:
                 finish(self, placement.assemblies[step])
+            elif step.op.name == "places":
+                find_places(self, step)
             else:
                 self._host(step)
 

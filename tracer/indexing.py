@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from retape.ir import CATALOGUE
-from retape.ir.errors import DtypeError, OutOfBounds, UnsupportedOp
+from retape.ir.errors import DtypeError, OutOfBounds, ShapeError, UnsupportedOp
 from retape.ir.shapes import broadcast_shapes
 
 from .apply import apply, array_operand, located
@@ -153,6 +153,7 @@ class Selection:
             value = apply(CATALOGUE["cast"], (value,), (source.dtype,)) if value.dtype is not source.dtype else value
         else:
             value = apply(CATALOGUE["full"], (), ((), value, source.dtype))
+        _check_written(value._data.shape, target)
         value = apply(EXPAND, (value,), (target,))
         if accumulate:
             new = source + apply(CATALOGUE["take_add"], (value, index), (shape, at))
@@ -165,6 +166,14 @@ class Selection:
         order = self.order
         new = apply(RESHAPE, (new,), (tuple(self.source._data.shape[d] for d in order),))
         return apply(PERMUTE, (new,), (tuple(order.index(d) for d in range(len(order))),))
+
+
+def _check_written(shape: tuple[int, ...], target: tuple[int, ...]) -> None:
+    lead = len(target) - len(shape)
+    if lead < 0 or any(a not in (1, b) for a, b in zip(shape, target[lead:], strict=True)):
+        raise located(ShapeError(f"values of shape {shape} can't be written to a selection of shape {target}",
+                                 ("why", "a written value is broadcast to the selection"),
+                                 fix="select as many elements as are written"))
 
 
 def advanced(x: Tensor, index: Any) -> Selection:

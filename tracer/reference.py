@@ -38,7 +38,7 @@ namespaces of these names.
 | call | where | meaning |
 |---|---|---|
 """
-COPIES = frozenset({"cat", "slice_scatter"})  # library operations that are generated copies
+GENERATED = frozenset({"cat", "places", "slice_scatter"})  # library operations with kernels of their own
 PRODUCTS = frozenset({"matmul", "matmul_add"})
 
 
@@ -50,7 +50,7 @@ def compiled(op: Op) -> str:
         return "kernel" if element_types(op) == "integers" else "kernel for integers, host step for floats"
     if op.name == "embed_sum":
         return "kernel, or a host step where parts meet"
-    if op.kind in ("gather", "scatter", "embed") or op.kernel or op.name in COPIES:
+    if op.kind in ("gather", "scatter", "embed") or op.kernel or op.name in GENERATED:
         return "kernel"
     if op.name == "opaque":
         return "eager only"

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import ShapeError
-from ..types import TensorType, i64
-from .op import REQUIRED, NotDifferentiable, OperandType, register
+from ..types import BOOL, TensorType, f64, i64
+from .op import REQUIRED, NotDifferentiable, OperandType, fail_dtype, register
 
 INDEX = NotDifferentiable("its result is an index")
 
@@ -79,6 +79,12 @@ def _places(mask: Any, count: int) -> Any:
     return found
 
 
+def _infer_places(mask: OperandType, count: int) -> TensorType:
+    if not isinstance(mask, TensorType) or mask.dtype.category != BOOL:
+        raise fail_dtype("places", mask.dtype if isinstance(mask, TensorType) else f64, "bool masks")
+    return TensorType(i64, (count,))
+
+
 register("argsort", "x", "library", infer=_infer_indices, eager=_argsort, vjp=INDEX,
          attributes={"axis": REQUIRED, "descending": False}, domain=((-3.0, 3.0),),
          doc="Indices that sort along an axis; equal elements keep their order.")
@@ -90,6 +96,6 @@ register("searchsorted", "row values", "library", infer=_infer_searchsorted, eag
          doc="Where values belong in sorted rows, before (or with `right` behind) equal elements.")
 register("lexsort", "x", "library", infer=_infer_lexsort, eager=_lexsort, vjp=INDEX, domain=((-3.0, 3.0),),
          doc="Indices that sort the rows of a matrix by their first column, equal ones by the next, and so on.")
-register("places", "mask", "library", infer=lambda mask, count: TensorType(i64, (count,)), eager=_places, vjp=INDEX,
+register("places", "mask", "library", infer=_infer_places, eager=_places, vjp=INDEX,
          attributes={"count": REQUIRED}, domain=((-3.0, 3.0),),
          doc="The `count` indices into a flattened mask at which it holds, in order.")
