@@ -120,6 +120,10 @@ class Node:
         """The attribute `name`. Raises `ValueError` where the op has none of that name."""
         return self.attrs[self.op.attribute_names.index(name)]
 
+    def types(self) -> tuple[Any, ...]:
+        """The operands' types; literals stand for themselves."""
+        return tuple([i.type if i.__class__ is Node else i for i in self.inputs])  # type: ignore[union-attr]
+
     def parents(self) -> Iterator[Node]:
         """The inputs that are nodes."""
         for operand in self.inputs:

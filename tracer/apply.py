@@ -81,7 +81,7 @@ def _carry_out(op: Op, operands: tuple[Any, ...], arrays: list[Any], attrs: tupl
             tracer.record(op, operands, attrs, out, requires and not recorded, place)
         if recorded:
             out._requires_grad = True
-            out._grad_fn = GradNode.record(op, operands, arrays, attrs, out, place)
+            out._grad_fn = GradNode.record(op, operands, attrs, out, place)
     if op.kind == "view":
         _mark_view(out, operands[0], op, attrs)
     return out

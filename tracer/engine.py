@@ -6,10 +6,9 @@ rules on tensors, so that what backward does is recorded in turn.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -25,14 +24,11 @@ from retape.ir.errors import (
 )
 
 from .apply import apply, located
-from .gradnode import Edge, GradNode, Parts, Saved
+from .gradnode import Edge, GradNode, Parts
 from .inplace import write_result
 from .quiet import hush, unhush
 from .state import _GradMode, describe, site, state
 from .tensor import Tensor, wrap
-
-if TYPE_CHECKING:
-    from .tracer import Tracer
 
 
 class TensorBuilder(Builder):
@@ -125,37 +121,32 @@ def _run(
     wanted: Sequence[Tensor] | None,
 ) -> _Found:
     on_tensors = create_graph or state.tracer is not None
+    b: Any = TENSORS if on_tensors else NUMPY
     keep = create_graph if retain_graph is None else retain_graph
-    cotangents: dict[GradNode, Any] = {}
-    found = _Found()
     targets = None if wanted is None else {id(t._grad_fn or t) for t in wanted}
+    cotangents: dict[Edge, Any] = {}
     for output, gradient in zip(outputs, gradients, strict=True):
-        seed = _seed(output, gradient, on_tensors)
-        _deliver(output._grad_fn or output, seed, cotangents, found, targets, TENSORS if on_tensors else NUMPY)
+        top, seed = output._grad_fn or output, _seed(output, gradient, on_tensors)
+        cotangents[top] = b.add(cotangents[top], seed) if top in cotangents else seed
     order, leaves = topological([o._grad_fn for o in outputs if o._grad_fn is not None])
     useful, runs = None, order
     if targets is not None and leaves != targets:  # else every node leads to what is asked for
         useful, runs = _useful(order, targets)
         order = [node for node in order if id(node) in useful]
     _refuse_freed(runs)
-    walk = _Walk(cotangents, found, targets, useful, on_tensors)
+    found = _Found()
     before, state.grad_enabled = state.grad_enabled, create_graph
     quiet = hush()
     try:
-        for node in order:
-            if state.tracer is None:
-                walk.visit(node)
-            else:
-                with _noted(state.tracer, node):
-                    walk.visit(node)
+        _walk(order, cotangents, found, targets, useful, on_tensors)
     finally:
         unhush(quiet)
         state.grad_enabled = before
-    for leaf in list(found.leaves):
-        if leaf._hooks:
-            found.leaves[leaf] = _hooked(leaf._hooks, found.leaves[leaf], on_tensors)
+    for leaf, value in cotangents.items():  # what is left over: the nodes' have been taken out
+        if isinstance(leaf, Tensor) and (targets is None or id(leaf) in targets):
+            found.leaves[leaf] = _hooked(leaf._hooks, value, on_tensors) if leaf._hooks else value
     if targets is not None:
-        found.captured.update({id(leaf): value for leaf, value in found.leaves.items() if id(leaf) in targets})
+        found.captured.update({id(leaf): value for leaf, value in found.leaves.items()})
     if not keep:
         place = site()
         for node in runs:
@@ -163,17 +154,85 @@ def _run(
     return found
 
 
-@contextmanager
-def _noted(tracer: Tracer, node: GradNode) -> Iterator[None]:
-    """In a trace, operations of the rules are marked as such; those of a custom backward have their own lines."""
-    if node.op.kind == "call":
-        yield
-        return
-    before, tracer.note = tracer.note, f"vjp {node.label or node.op.name}"
-    try:
-        yield
-    finally:
-        tracer.note = before
+def _walk(
+    order: list[GradNode], cotangents: dict[Edge, Any], found: _Found, targets: set[int] | None,
+    useful: set[int] | None, on_tensors: bool,
+) -> None:
+    """Run the rules of one node after the other, and add up in `cotangents` what they give for their operands."""
+    tracer = state.tracer
+    b: Any = TENSORS if on_tensors else NUMPY
+    for node in order:
+        ct = cotangents.pop(node, None)
+        if ct is None:
+            continue
+        if node.hooks:
+            ct = _hooked(node.hooks, ct, on_tensors)
+        if targets is not None and id(node) in targets:
+            found.captured[id(node)] = ct
+        if node.retained is not None:
+            found.retained.append((node.retained, ct))
+        op = node.op
+        if op.kind == "call":  # a custom Function or a compiled program brings its own derivative
+            for edge, part in zip(node.edges, node.derive_all(ct, on_tensors), strict=True):  # type: ignore[attr-defined]
+                if edge is not None and part is not None:
+                    known = cotangents.get(edge)
+                    cotangents[edge] = part if known is None else (
+                        known.joined(part, b) if isinstance(known, Parts) else b.add(known, part))
+            continue
+        if tracer is None:
+            _derive(node, op, ct, cotangents, useful, on_tensors, b)
+        else:  # operations of the rules are marked as such; those of a custom backward have their own lines
+            before, tracer.note = tracer.note, f"vjp {node.label or op.name}"
+            try:
+                _derive(node, op, ct, cotangents, useful, on_tensors, b)
+            finally:
+                tracer.note = before
+
+
+def _derive(
+    node: GradNode, op: Op, ct: Any, cotangents: dict[Edge, Any], useful: set[int] | None, on_tensors: bool, b: Any,
+) -> None:
+    """Run the rules of one node."""
+    values = _values(node, on_tensors) if node.saved is not None else node.literals
+    rules = op.rules
+    for index, edge in enumerate(node.edges):
+        if edge is None or (useful is not None and id(edge) not in useful):
+            continue
+        rule = rules[0 if op.variadic else index]
+        part = (rule.conjugated if node.dtype.kind == "c" else rule.call or rule)(b, ct, node, values, index)
+        if part is None:
+            continue
+        extents = part._data.shape if on_tensors else part.shape
+        shape = edge._data.shape if isinstance(edge, Tensor) else edge.shape
+        if extents != shape:
+            part = sum_to(b, part, extents, shape)
+        known = cotangents.get(edge)
+        cotangents[edge] = part if known is None else b.add(known, part)
+
+
+def _values(node: GradNode, on_tensors: bool) -> list[Any]:
+    """The operands' values, None where they weren't kept, and last the result's."""
+    values = [None] * (len(node.edges) + 1) if node.literals is None else node.literals.copy()
+    assert node.saved is not None
+    for index, (array, counter, version, traced) in node.saved.items():
+        if counter[0] != version:
+            raise _modified(node, counter, version)
+        values[index] = _restored(node, index, array, counter, traced) if on_tensors else array
+    return values
+
+
+def _restored(node: GradNode, index: int, array: Any, counter: Any, traced: Any) -> Tensor:
+    """A saved value as a tensor with its history."""
+    edge: Edge = node if index == -1 else node.edges[index]
+    if isinstance(edge, Tensor):
+        return edge
+    tensor = wrap(array)
+    tensor._version = counter
+    if traced is not None and traced[0] is state.tracer:
+        tensor._traced = traced
+    if edge is not None:
+        tensor._grad_fn, tensor._requires_grad = edge, True
+    return tensor
 
 
 def _seed(output: Tensor, gradient: Tensor | None, on_tensors: bool) -> Any:
@@ -189,9 +248,8 @@ def _seed(output: Tensor, gradient: Tensor | None, on_tensors: bool) -> Any:
                 f"grad can be implicitly created only for scalar outputs; this one has shape {output.shape}",
                 ("where", describe(site())), ("why", "a derivative of one is meant only for one element"),
                 fix=f"`y.sum().backward()`, or `gradient=` of shape {output.shape}")
-        ones = np.ones(output.shape, output._data.dtype)
         if not on_tensors:
-            return ones
+            return np.ones(output._data.shape, output._data.dtype)
         return TENSORS.full(shape=output.shape, value=1.0, dtype=output.dtype)
     given = gradient if isinstance(gradient, Tensor) else wrap(np.asarray(gradient))
     if given.shape != output.shape or given._data.dtype != output._data.dtype:
@@ -211,11 +269,11 @@ def topological(roots: list[GradNode]) -> tuple[list[GradNode], set[int]]:
         for edge in stack.pop().edges:
             if edge is None or edge in seen:
                 continue
-            if isinstance(edge, GradNode):
+            if isinstance(edge, Tensor):
+                leaves.add(id(edge))
+            else:
                 seen.add(edge)
                 stack.append(edge)
-            else:
-                leaves.add(id(edge))
     return sorted(seen, key=attrgetter("sequence"), reverse=True), leaves
 
 
@@ -259,24 +317,11 @@ def barrier(output: Tensor, since: int) -> RetapeError | None:
         seen.add(node)
         if node.freed is not None:
             return _freed(node)
-        for saved in (node.saved or {}).values():
-            if saved.modified:
-                return _modified(node, saved)
+        for _, counter, version, _ in (node.saved or {}).values():
+            if counter[0] != version:
+                return _modified(node, counter, version)
         stack.extend(node.edges)
     return None
-
-
-def _deliver(
-    edge: Any, value: Any, cotangents: dict[GradNode, Any], found: _Found, targets: set[int] | None, b: Any
-) -> None:
-    if isinstance(edge, GradNode):
-        known = cotangents.get(edge)
-        if known is not None:
-            value = known.joined(value, b) if isinstance(known, Parts) else b.add(known, value)
-        cotangents[edge] = value
-    elif targets is None or id(edge) in targets:
-        known = found.leaves.get(edge)
-        found.leaves[edge] = value if known is None else b.add(known, value)
 
 
 def _hooked(hooks: list[Callable[[Any], Any]], value: Any, on_tensors: bool) -> Any:
@@ -288,90 +333,10 @@ def _hooked(hooks: list[Callable[[Any], Any]], value: Any, on_tensors: bool) -> 
     return value
 
 
-class _Walk:
-    """Runs the rules of one node after the other."""
-
-    def __init__(
-        self, cotangents: dict[GradNode, Any], found: _Found, targets: set[int] | None, useful: set[int] | None,
-        on_tensors: bool,
-    ) -> None:
-        self.cotangents = cotangents
-        self.found = found
-        self.targets = targets
-        self.useful = useful
-        self.on_tensors = on_tensors
-        self.b: Any = TENSORS if on_tensors else NUMPY
-
-    def visit(self, node: GradNode) -> None:
-        ct = self.cotangents.pop(node, None)
-        if ct is None:
-            return
-        if node.hooks:
-            ct = _hooked(node.hooks, ct, self.on_tensors)
-        if self.targets is not None and id(node) in self.targets:
-            self.found.captured[id(node)] = ct
-        if node.retained is not None:
-            self.found.retained.append((node.retained, ct))
-        if node.op.kind == "call":  # a custom Function or a compiled program brings its own derivative
-            for edge, part in zip(node.edges, node.derive_all(ct, self.on_tensors), strict=True):  # type: ignore[attr-defined]
-                if edge is not None and part is not None:
-                    self.deliver(edge, part)
-            return
-        values: Any = None
-        useful, b = self.useful, self.b
-        for index, edge in enumerate(node.edges):
-            if edge is None or (useful is not None and id(edge) not in useful):
-                continue
-            if values is None:
-                values, out = self.unpack(node)
-            part = node.derive(b, ct, values, out, index)
-            if part is None:
-                continue
-            shape = node.metas[index].shape
-            if part.shape != shape:
-                part = sum_to(b, part, part.shape, shape)
-            _deliver(edge, part, self.cotangents, self.found, self.targets, b)
-
-    def deliver(self, edge: Edge, part: Any) -> None:
-        _deliver(edge, part, self.cotangents, self.found, self.targets, self.b)
-
-    def unpack(self, node: GradNode) -> tuple[list[Any], Any]:
-        """The operands' values, None where they weren't kept, and the result's."""
-        count = len(node.edges)
-        values: list[Any] = [None] * count
-        if node.literals:
-            for index, literal in node.literals.items():
-                values[index] = literal
-        out = None
-        for index, saved in (node.saved or {}).items():
-            if saved.counter[0] != saved.version:
-                raise _modified(node, saved)
-            value = self.restore(node, index, saved) if self.on_tensors else saved.array
-            if index == -1:
-                out = value
-            else:
-                values[index] = value
-        return values, out
-
-    @staticmethod
-    def restore(node: GradNode, index: int, saved: Saved) -> Tensor:
-        """A saved value as a tensor with its history."""
-        edge: Edge = node if index == -1 else node.edges[index]
-        if isinstance(edge, Tensor):
-            return edge
-        tensor = wrap(saved.array)
-        tensor._version = saved.counter
-        if saved.traced is not None and saved.traced[0] is state.tracer:
-            tensor._traced = saved.traced
-        if isinstance(edge, GradNode):
-            tensor._grad_fn, tensor._requires_grad = edge, True
-        return tensor
-
-
-def _modified(node: GradNode, saved: Saved) -> SavedTensorModified:
+def _modified(node: GradNode, counter: list[Any], version: int) -> SavedTensorModified:
     return SavedTensorModified(
         "a tensor needed for backward was changed in place after it had been saved",
-        ("saved by", f"{describe(node.site)}  ({node.op.name}, version {saved.version})"),
-        ("changed", f"{describe(saved.counter[1])}  (version {saved.counter[0]})"),
+        ("saved by", f"{describe(node.site)}  ({node.op.name}, version {version})"),
+        ("changed", f"{describe(counter[1])}  (version {counter[0]})"),
         ("why", "the derivative is taken at the values that were there before"),
         fix="write `x = x + 1` in place of `x += 1`, or pass `x.clone()`")

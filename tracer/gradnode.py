@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Union
+from typing import Any, Union
 
 import numpy as np
 
 from retape.ir import Op, TensorType
-from retape.ir.types import COMPLEX, type_of
+from retape.ir.types import row_major, type_of
 
 from .state import Site, site
-
-if TYPE_CHECKING:
-    from .tensor import Tensor
+from .tensor import Tensor
 
 Edge = Union["GradNode", "Tensor", None]
 
 _sequence = itertools.count()
-_ndarray = np.ndarray
 _new: Any = object.__new__
 _classes: dict[str, type[GradNode]] = {}
 
@@ -29,105 +26,83 @@ def next_sequence() -> int:
     return next(_sequence)
 
 
-class Saved:
-    """A value kept for backward: the array, the counter that tells in-place changes, and its place in a trace."""
-
-    __slots__ = ("array", "counter", "traced", "version")
-
-    def __init__(self, tensor: Tensor) -> None:
-        self.array = tensor._data
-        self.counter = tensor._version
-        self.version = tensor._version[0]
-        self.traced = tensor._traced
-
-    @property
-    def modified(self) -> bool:
-        return bool(self.counter[0] != self.version)
+Saved = tuple[np.ndarray[Any, Any], list[Any], int, Any]
+"""A value kept for backward: the array, the counter that tells in-place changes, its count then, and `_traced`."""
 
 
-class _Rare:
-    """What few nodes have is kept in a dict of their own, so that the others needn't be given it."""
-
-    __slots__ = ("__dict__",)
-
-    label: str | None = None  # the result's name in a trace
-    hooks: list[Callable[[Any], Any]] | None = None
-    retained: Any = None
-
-
-class GradNode(_Rare):
+class GradNode:
     """How one result came about. `edges` lead to the operands' nodes, or to leaves that accumulate `.grad`.
 
     Shown as `<AddBackward0 at 0x...>`; the class bears the operation's name, as in torch.
     """
 
+    __slots__ = ("__weakref__", "attrs", "dtype", "edges", "freed", "hooks", "label", "literals", "op", "operand_types",
+                 "retained", "saved", "sequence", "shape", "site")
+
     op: Op
     attrs: tuple[Any, ...]
-    literals: dict[int, Any] | None  # operands that are Python numbers
-    metas: list[Any]  # the type of each operand, None for literals, and last of the result
-
-    __slots__ = ("__weakref__", "attrs", "edges", "freed", "literals", "metas", "op", "saved", "sequence", "site")
-
-    def __init__(self, place: Site | None = None) -> None:
-        self.sequence = next(_sequence)
-        self.site: Site = place or site()
-        self.freed: Site | None = None
-        self.saved: dict[int, Saved] | None = None
-        self.edges: tuple[Edge, ...] = ()
+    edges: tuple[Edge, ...]
+    dtype: np.dtype[Any]  # the result's, and its shape
+    shape: tuple[int, ...]
+    literals: list[Any] | None  # by position the operands that are Python numbers, where there are any; None for others
+    saved: dict[int, Saved] | None  # by position, -1 standing for the result
+    operand_types: tuple[Any, ...] | None  # where the operation's rules name them
+    sequence: int
+    site: Site
+    freed: Site | None  # where the saved values were dropped
+    label: str | None  # the result's name in a trace
+    hooks: list[Callable[[Any], Any]] | None
+    retained: Tensor | None  # whose `.grad` is to be filled
 
     @staticmethod
-    def record(
-        op: Op, operands: tuple[Any, ...], arrays: list[Any], attrs: tuple[Any, ...], out: Tensor, place: Site,
-    ) -> GradNode:
+    def record(op: Op, operands: tuple[Any, ...], attrs: tuple[Any, ...], out: Tensor, place: Site) -> GradNode:
         """A node for `out = op(operands)` that keeps just what the rules of the operands in question name."""
         node: GradNode = _new(_classes.get(op.name) or node_class(op.name))
         node.sequence = next(_sequence)
-        node.site = place
-        node.freed = None
         node.op = op
         node.attrs = attrs
+        node.site = place
+        data = out._data
+        node.dtype = data.dtype
+        node.shape = data.shape
+        node.freed = node.hooks = node.retained = None
+        node.label = None if out._traced is None else out._traced[1].name
+        node.operand_types = tuple([type_of(o._data) if isinstance(o, Tensor) else o for o in operands]) \
+            if op.typed else None
         edges: list[Edge] = []
-        saved: dict[int, Saved] = {}
-        literals: dict[int, Any] | None = None
-        metas: list[Any] = []
-        rules = op.rules
-        for operand, array in zip(operands, arrays, strict=False):
-            if array.__class__ is not _ndarray and not hasattr(array, "dtype"):
+        saved: dict[int, Saved] | None = None
+        literals: list[Any] | None = None
+        for operand in operands:
+            if not isinstance(operand, Tensor):
                 if literals is None:
-                    literals = {}
+                    literals = [None] * (len(operands) + 1)
                 literals[len(edges)] = operand
-                metas.append(None)
                 edges.append(None)
                 continue
-            metas.append(type_of(array))
             if not operand._requires_grad:
                 edges.append(None)
                 continue
-            saves = rules[0 if op.variadic else len(edges)].saves
-            if saves:
-                for need in saves:
-                    if need == -1:
-                        saved[-1] = Saved(out)
-                    elif need not in saved and hasattr(arrays[need], "dtype"):
-                        saved[need] = Saved(operands[need])
+            for need in op.rules[0 if op.variadic else len(edges)].saves:
+                kept = out if need == -1 else operands[need]
+                if isinstance(kept, Tensor):
+                    if saved is None:
+                        saved = {}
+                    version = kept._version
+                    saved[need] = (kept._data, version, version[0], kept._traced)
             edges.append(operand._grad_fn or operand)
-        metas.append(type_of(out._data))
-        if out._traced is not None:
-            node.label = out._traced[1].name
         node.edges = tuple(edges)
-        node.saved = saved or None
+        node.saved = saved
         node.literals = literals
-        node.metas = metas
         return node
 
     def types(self) -> tuple[Any, ...]:
         """The operands' types; literals stand for themselves."""
-        literals = self.literals or {}
-        return tuple(meta or literals[i] for i, meta in enumerate(self.metas[:-1]))
+        assert self.operand_types is not None
+        return self.operand_types
 
+    @property
     def type(self) -> TensorType:
-        result: TensorType = self.metas[-1]
-        return result
+        return row_major(self.dtype, self.shape)
 
     def free(self, place: Site) -> None:
         """Drop what was kept for backward."""
@@ -144,12 +119,6 @@ class GradNode(_Rare):
 
     def __repr__(self) -> str:
         return f"<{self.name()} at {id(self):#x}>"
-
-    def derive(self, b: Any, ct: Any, values: Any, out: Any, index: int) -> Any:
-        """The cotangent of operand `index`."""
-        rule = self.op.rules[0 if self.op.variadic else index]
-        run = rule.conjugated if self.metas[-1].dtype.category == COMPLEX else rule.call or rule
-        return run(b, ct, values, out, self.attrs, self.types, self.type, index)
 
 
 def node_class(name: str) -> type[GradNode]:
@@ -181,15 +150,26 @@ def _no_rule(*_: Any) -> Any:
 CALL = Op("call", (), "call", _no_rule, _no_rule, (), "A call that brings its own derivative.")
 
 
-class CallNode(GradNode):
+class _OfCall(GradNode):
+    """What nodes of calls share."""
+
+    __slots__ = ()
+
+    def __init__(self, edges: tuple[Edge, ...]) -> None:
+        self.sequence = next(_sequence)
+        self.op = CALL
+        self.site = site()
+        self.edges = edges
+        self.freed = self.saved = self.hooks = self.label = self.retained = None
+
+
+class CallNode(_OfCall):
     """A call of several outputs; `pullback(cotangents, on_tensors)` gives the parts for its edges."""
 
     __slots__ = ("count", "pullback")
 
     def __init__(self, edges: tuple[Edge, ...], count: int, pullback: Callable[[list[Any], bool], Any]) -> None:
-        super().__init__()
-        self.op = CALL
-        self.edges = edges
+        super().__init__(edges)
         self.count = count
         self.pullback: Callable[[list[Any], bool], Any] | None = pullback
 
@@ -201,15 +181,14 @@ class CallNode(GradNode):
         return self.pullback([ct.get(i) for i in range(self.count)], on_tensors)
 
 
-class OutputNode(GradNode):
+class OutputNode(_OfCall):
     """One output of a call."""
 
     __slots__ = ("position",)
 
-    def __init__(self, call: CallNode, position: int) -> None:
-        super().__init__()
-        self.op = CALL
-        self.edges = (call,)
+    def __init__(self, call: CallNode, position: int, out: Tensor) -> None:
+        super().__init__((call,))
+        self.dtype, self.shape = out._data.dtype, out._data.shape
         self.position = position
 
     def derive_all(self, ct: Any, on_tensors: bool) -> tuple[Parts]:
@@ -223,7 +202,8 @@ def attach_outputs(
     """Make `outputs` results of a call on `operands` with the given derivative, except those in `skip`."""
     edges = tuple((t._grad_fn or t) if t._requires_grad else None for t in operands)
     call = CallNode(edges, len(outputs), pullback)
-    cls = _classes.get(name) or _classes.setdefault(name, type(f"{name}Backward", (OutputNode,), {"__slots__": ()}))
+    title = f"{name}Backward"
+    cls: Any = _classes.get(title) or _classes.setdefault(title, type(title, (OutputNode,), {"__slots__": ()}))
     for position, out in enumerate(outputs):
         if position not in skip and out._data.dtype.kind in "fc":
-            out._grad_fn, out._requires_grad = cls(call, position), True  # type: ignore[call-arg, arg-type]
+            out._grad_fn, out._requires_grad = cls(call, position, out), True

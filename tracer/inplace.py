@@ -103,10 +103,10 @@ def _keep_old_values(node: GradNode, target: Tensor, start: int) -> None:
     copies: dict[int, Any] = {}
     stack, seen = [node], {node}
     while stack:
-        for saved in ((node := stack.pop()).saved or {}).values():
-            if saved.counter is target._version:
-                saved.array = copies.setdefault(id(saved.array), saved.array.copy())
-                saved.counter = [saved.version, None]
+        kept = (node := stack.pop()).saved or {}
+        for position, (array, counter, version, traced) in kept.items():
+            if counter is target._version:
+                kept[position] = copies.setdefault(id(array), array.copy()), [version, None], version, traced
         for edge in node.edges:
             if isinstance(edge, GradNode) and edge.sequence >= start and edge not in seen:
                 seen.add(edge)

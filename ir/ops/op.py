@@ -45,42 +45,35 @@ class Rule:
                 saves.append(operands.index(name))
                 needs.append(f"values[{saves[-1]}]")
             elif name in attributes:
-                needs.append(f"attrs[{attributes.index(name)}]")
+                needs.append(f"node.attrs[{attributes.index(name)}]")
             elif name == "out":
                 saves.append(-1)
-                needs.append("out")
+                needs.append("values[-1]")
             elif name in ("types", "type", "i"):
-                needs.append({"types": "types()", "type": "result()", "i": "i"}[name])
+                needs.append({"types": "node.types()", "type": "node.type", "i": "i"}[name])
             else:
                 raise ValueError(f"rule parameter {name!r} names no operand or attribute")
         self.needs = tuple(needs)
         self.saves = tuple(saves)
         self.call: Callable[..., Any] | None = None
 
-    def __call__(
-        self, b: Any, ct: Any, values: Any, out: Any, attrs: tuple[Any, ...], types: Callable[[], Any],
-        result: Callable[[], TensorType], i: int,
-    ) -> Any:
-        """Apply the rule; `types` and `result` are called only where the rule asks for them."""
+    def __call__(self, b: Any, ct: Any, node: Any, values: Any, i: int) -> Any:
+        """Apply the rule to operand `i` of `node`; `values` are the operands' and last the result's."""
         call = self.call
         if call is None:  # hands over just what the rule names; made at the first use
-            arguments = ", ".join(("b", "ct", *self.needs))
-            call = self.call = eval(
-                f"lambda b, ct, values, out, attrs, types, result, i: fn({arguments})", {"fn": self.fn})
-        return call(b, ct, values, out, attrs, types, result, i)
+            call = self.call = eval(f"lambda b, ct, node, values, i: fn({', '.join(('b', 'ct', *self.needs))})",
+                                    {"fn": self.fn})
+        return call(b, ct, node, values, i)
 
-    def conjugated(
-        self, b: Any, ct: Any, values: Any, out: Any, attrs: tuple[Any, ...], types: Callable[[], Any],
-        result: Callable[[], TensorType], i: int,
-    ) -> Any:
+    def conjugated(self, b: Any, ct: Any, node: Any, values: Any, i: int) -> Any:
         """The rule for a complex result: ct times the conjugate of the derivative.
 
         A rule is linear in `ct`, so that conjugating what goes in and what comes out conjugates the derivative alone.
         A rule that looks at no value is an operation with real coefficients and needs none of this.
         """
         if not self.saves:
-            return self(b, ct, values, out, attrs, types, result, i)
-        part = self(b, b.conj(ct), values, out, attrs, types, result, i)
+            return self(b, ct, node, values, i)
+        part = self(b, b.conj(ct), node, values, i)
         return part if part is None else b.conj(part)
 
 
@@ -124,9 +117,11 @@ class Op:
     variadic: bool = field(init=False)
     differentiable: bool = field(init=False)
     rules: tuple[Rule, ...] = field(init=False)  # `vjp`, or nothing
+    typed: bool = field(init=False)  # whether a rule names the operands' types
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "rules", self.vjp if isinstance(self.vjp, tuple) else ())
+        object.__setattr__(self, "typed", any("node.types()" in rule.needs for rule in self.rules))
         object.__setattr__(self, "differentiable", isinstance(self.vjp, tuple))
         object.__setattr__(self, "attribute_names", tuple(name for name, _ in self.attributes))
         object.__setattr__(self, "variadic", bool(self.operands) and self.operands[0].startswith("*"))

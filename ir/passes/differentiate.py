@@ -102,9 +102,7 @@ def _derive(b: GraphBuilder, ct: Node, node: Node, index: int) -> Node | None:
     rule = node.op.rule(index)
     run = rule.conjugated if node.type.dtype.category == COMPLEX else rule
     try:
-        part: Node | None = run(
-            b, ct, node.inputs, node, node.attrs,
-            lambda: tuple(i.type if isinstance(i, Node) else i for i in node.inputs), lambda: node.type, index)
+        part: Node | None = run(b, ct, node, (*node.inputs, node), index)
     except NoDerivative as error:
         error.facts = (("where", node.note), *error.facts)
         raise
