@@ -122,7 +122,7 @@ class Node:
 
     def types(self) -> tuple[Any, ...]:
         """The operands' types; literals stand for themselves."""
-        return tuple([i.type if i.__class__ is Node else i for i in self.inputs])  # type: ignore[union-attr]
+        return tuple([i.type if i.__class__ is Node else i for i in self.inputs])
 
     def parents(self) -> Iterator[Node]:
         """The inputs that are nodes."""

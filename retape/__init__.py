@@ -72,6 +72,7 @@ def __getattr__(name: str) -> Any:
         if name.startswith("_"):
             raise AttributeError(name)
         raise surface.unknown(name)
+    globals()[name] = found  # found without this function from now on
     return found
 
 

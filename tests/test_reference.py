@@ -48,7 +48,7 @@ def new_op() -> Any:
                   kernel="to_{t}(1.0) / vm_tan_{t}({x})", domain=(0.3, 1.2), doc="One over the tangent.")
     known = dict(surface._cache)
     yield op
-    del CATALOGUE["cotangent"]
+    del CATALOGUE["cotangent"], rt.Tensor.cotangent, rt.cotangent
     surface._cache.clear()
     surface._cache.update(known)
 

@@ -24,6 +24,7 @@ from .tensor import ScalarTensor, Tensor, wrap
 E = TypeVar("E", bound=RetapeError)
 
 _ndarray = np.ndarray
+DOUBLE, SINGLE = np.dtype(np.float64), np.dtype(np.float32)
 CAST = CATALOGUE["cast"]
 _SCALARS = (float, int, bool, complex)
 
@@ -38,51 +39,53 @@ def apply(op: Op, operands: tuple[Any, ...], attrs: tuple[Any, ...] = ()) -> Ten
     dtype = None
     plain = True
     for operand in operands:
-        kind = operand.__class__
+        kind = type(operand)
         if kind is Tensor:
             array = operand._data
             arrays.append(array)
             if operand._requires_grad:
                 requires = True
-            if dtype is None:
+            if array.dtype is not dtype:
+                if dtype is not None:
+                    plain = False
                 dtype = array.dtype
-            elif array.dtype is not dtype:
-                plain = False
             if operand._base is not None or operand._traced is not None:
                 _check_state(operand)
         elif kind is float or kind is int:
             arrays.append(operand)
         else:
             return _apply_slowly(op, operands, attrs)
-    if op.promotion != "none" and (not plain or dtype is None or dtype.kind != "f"):
+    if op.promotion != "none" and not (plain and (dtype is DOUBLE or dtype is SINGLE)):
         return _apply_slowly(op, operands, attrs)
     return _carry_out(op, operands, arrays, attrs, requires)
 
 
 def _carry_out(op: Op, operands: tuple[Any, ...], arrays: list[Any], attrs: tuple[Any, ...], requires: bool) -> Tensor:
-    quiet = hush()
+    view = op.kind == "view"
+    quiet = None if view else hush()
     try:
-        result = op.eager(*arrays, *attrs)
+        result = op.eager(*arrays, *attrs) if attrs else op.eager(*arrays)
     except RetapeError as error:
         raise located(error) from None
     except (ValueError, TypeError, IndexError) as error:
         raise _explained(op, arrays, attrs, error) from None
     finally:
-        unhush(quiet)
-    if result.__class__ is not _ndarray:
+        if not view:
+            unhush(quiet)
+    if type(result) is not _ndarray:
         result = np.asarray(result)
     out = wrap(result)
     recorded = requires and state.grad_enabled and op.differentiable and result.dtype.kind in "fc"
     tracer = state.tracer
     if recorded or tracer is not None:
-        place = site(3)
+        place = site(4)  # `apply` is called by retape's own functions alone
         if tracer is not None:
             place = tracer.shared(place)
             tracer.record(op, operands, attrs, out, requires and not recorded, place)
         if recorded:
             out._requires_grad = True
             out._grad_fn = GradNode.record(op, operands, attrs, out, place)
-    if op.kind == "view":
+    if view:
         _mark_view(out, operands[0], op, attrs)
     return out
 
@@ -90,9 +93,10 @@ def _carry_out(op: Op, operands: tuple[Any, ...], arrays: list[Any], attrs: tupl
 def _mark_view(out: Tensor, source: Any, op: Op, attrs: tuple[Any, ...]) -> None:
     """A view shares its source's version counter where it shares its memory, and remembers how it was made."""
     data = source._data
-    if out._data.base is not None and (out._data.base is data or out._data.base is data.base or out._data is data):
-        out._version = source._version
-        out._base = (source, source._version[0], op, attrs)
+    base = out._data.base
+    if base is not None and (base is data or base is data.base or out._data is data):
+        version = out._version = source._version
+        out._base = (source, version[0], op, attrs)
         if out._traced is not None:
             out._traced = (*out._traced[:2], state.tracer.count(source))  # type: ignore[union-attr]
 

@@ -17,7 +17,6 @@ from .tensor import Tensor
 Edge = Union["GradNode", "Tensor", None]
 
 _sequence = itertools.count()
-_new: Any = object.__new__
 _classes: dict[str, type[GradNode]] = {}
 
 
@@ -46,7 +45,7 @@ class GradNode:
     shape: tuple[int, ...]
     literals: list[Any] | None  # by position the operands that are Python numbers, where there are any; None for others
     saved: dict[int, Saved] | None  # by position, -1 standing for the result
-    operand_types: tuple[Any, ...] | None  # where the operation's rules name them
+    operand_types: list[Any] | None  # where the operation's rules name them
     sequence: int
     site: Site
     freed: Site | None  # where the saved values were dropped
@@ -57,7 +56,7 @@ class GradNode:
     @staticmethod
     def record(op: Op, operands: tuple[Any, ...], attrs: tuple[Any, ...], out: Tensor, place: Site) -> GradNode:
         """A node for `out = op(operands)` that keeps just what the rules of the operands in question name."""
-        node: GradNode = _new(_classes.get(op.name) or node_class(op.name))
+        node: GradNode = (_classes.get(op.name) or node_class(op.name))()
         node.sequence = next(_sequence)
         node.op = op
         node.attrs = attrs
@@ -66,10 +65,11 @@ class GradNode:
         node.dtype = data.dtype
         node.shape = data.shape
         node.freed = node.hooks = node.retained = None
-        node.label = None if out._traced is None else out._traced[1].name
-        node.operand_types = tuple([type_of(o._data) if isinstance(o, Tensor) else o for o in operands]) \
-            if op.typed else None
+        traced = out._traced
+        node.label = None if traced is None else traced[1].name
+        rules = op.rules
         edges: list[Edge] = []
+        types: list[Any] | None = [] if op.typed else None
         saved: dict[int, Saved] | None = None
         literals: list[Any] | None = None
         for operand in operands:
@@ -77,25 +77,32 @@ class GradNode:
                 if literals is None:
                     literals = [None] * (len(operands) + 1)
                 literals[len(edges)] = operand
+                if types is not None:
+                    types.append(operand)
                 edges.append(None)
                 continue
+            if types is not None:
+                types.append(type_of(operand._data))
             if not operand._requires_grad:
                 edges.append(None)
                 continue
-            for need in op.rules[0 if op.variadic else len(edges)].saves:
-                kept = out if need == -1 else operands[need]
-                if isinstance(kept, Tensor):
-                    if saved is None:
-                        saved = {}
-                    version = kept._version
-                    saved[need] = (kept._data, version, version[0], kept._traced)
+            saves = rules[0 if op.variadic else len(edges)].saves
+            if saves:
+                for need in saves:
+                    kept = out if need == -1 else operands[need]
+                    if isinstance(kept, Tensor):
+                        if saved is None:
+                            saved = {}
+                        version = kept._version
+                        saved[need] = (kept._data, version, version[0], kept._traced)
             edges.append(operand._grad_fn or operand)
         node.edges = tuple(edges)
         node.saved = saved
         node.literals = literals
+        node.operand_types = types
         return node
 
-    def types(self) -> tuple[Any, ...]:
+    def types(self) -> list[Any]:
         """The operands' types; literals stand for themselves."""
         assert self.operand_types is not None
         return self.operand_types

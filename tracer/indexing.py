@@ -25,7 +25,7 @@ SLICE, TAKE, RESHAPE, PERMUTE, EXPAND = (CATALOGUE[n] for n in ("slice", "take",
 def getitem(x: Tensor, index: Any) -> Tensor:
     """Select elements: a view for integers, slices, `...` and None, a copy for arrays and masks."""
     if index.__class__ is slice and x._data.ndim:
-        return apply(SLICE, (x,), ((_bounded(index, len(x._data), 0),),))
+        return apply(SLICE, (x,), ((_bounded_slice(index, len(x._data)),),))
     canonical = basic_index(index, x.shape)
     if canonical is not None:
         return apply(SLICE, (x,), (canonical,))
@@ -77,16 +77,20 @@ def _is_integer(entry: Any) -> bool:
     return isinstance(entry, (int, np.integer))
 
 
+def _bounded_slice(entry: slice, extent: int) -> slice:
+    start, stop, step = entry.indices(extent)
+    if start == 0 and stop == extent and state.tracer is not None and (entry.start, entry.stop) != (None, None):
+        state.tracer.looked = True  # all of it, by chance perhaps
+    if step > 0:
+        return slice(start, stop if stop > start else start, step)
+    if start < 0:  # begins before the first element
+        return slice(0, 0, 1)
+    return slice(start, None if stop < 0 else stop, step)
+
+
 def _bounded(entry: Any, extent: int, dim: int) -> Any:
     if isinstance(entry, slice):
-        start, stop, step = entry.indices(extent)
-        if state.tracer is not None and (start, stop) == (0, extent) and (entry.start, entry.stop) != (None, None):
-            state.tracer.looked = True  # all of it, by chance perhaps
-        if step < 0:
-            if start < 0:  # begins before the first element
-                return slice(0, 0, 1)
-            return slice(start, None if stop < 0 else stop, step)
-        return slice(start, max(stop, start), step)
+        return _bounded_slice(entry, extent)
     position = operator.index(entry)
     if not -extent <= position < extent:
         raise located(OutOfBounds(f"index {position} is out of bounds for dim {dim} of extent {extent}",

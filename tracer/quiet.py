@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ def _switch() -> tuple[Callable[[], Any], Callable[[Any], None]]:
         variable, state = umath._extobj_contextvar, umath._make_extobj(all="ignore")
     except (ImportError, AttributeError):  # another NumPy keeps this elsewhere
         return _enter, _leave
-    return lambda: variable.set(state), variable.reset
+    return partial(variable.set, state), variable.reset
 
 
 def _enter() -> Any:

@@ -62,7 +62,10 @@ def site(depth: int = 1) -> Site:
 
     `depth` counts the frames above that are known to be retape's own.
     """
-    frame = sys._getframe(depth)
+    try:
+        frame = sys._getframe(depth)
+    except ValueError:  # there are fewer: called from C, as a thread's first function say
+        frame = sys._getframe(1)
     while _internal.get(name := frame.f_code.co_filename) or _is_internal(name):
         if frame.f_back is None:
             break

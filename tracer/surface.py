@@ -7,13 +7,13 @@ operators and methods on `Tensor`. Names are torch's, and NumPy's `axis`/`keepdi
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import MethodType
 from typing import Any
 
 import numpy as np
 
 from retape.ir import CATALOGUE, Op
 from retape.ir.errors import AxisError, DtypeError, UnknownName
+from retape.ir.ops import told
 from retape.ir.shapes import canonical_axes
 from retape.ir.types import HALVES
 
@@ -230,12 +230,10 @@ def _to(dtype: str) -> Function:
     return method
 
 
-def _late(self: Tensor, name: str) -> Any:
-    """A method of an operation that was registered later."""
-    op = None if name.startswith("_") else CATALOGUE.get(name)
-    if op is None or not op.public:
-        raise AttributeError(f"'Tensor' object has no attribute {name!r}")
-    return MethodType(derived(op), self)
+def _late(op: Op) -> None:
+    """The method of an operation that is registered later. (A `__getattr__` would slow down every attribute.)"""
+    if op.public and not hasattr(Tensor, op.name):
+        setattr(Tensor, op.name, derived(op))
 
 
 def attach() -> None:
@@ -256,7 +254,7 @@ def attach() -> None:
             setattr(Tensor, f"{name}_", inplace.in_place(written))
     for name in inplace.METHODS:
         setattr(Tensor, name, getattr(inplace, name))
-    Tensor.__getattr__ = _late  # type: ignore[method-assign, assignment]
+    told.append(_late)
     for special, method in (("__getitem__", getitem), ("__setitem__", inplace.setitem)):
         setattr(Tensor, special, method)
     for name, made in (("T", shaping.T), ("mT", shaping.mT), ("H", shaping.H), ("mH", shaping.H), ("real", bits.real),

@@ -6,9 +6,9 @@ derivatives, generated code, tests, documentation) is derived by walking `CATALO
 
 from ..types import TensorType
 from . import elementwise, fourier, linalg, order, parts, products, reductions, special, structure
-from .op import CATALOGUE, REQUIRED, NotDifferentiable, Op, Rule, register
+from .op import CATALOGUE, REQUIRED, NotDifferentiable, Op, Rule, register, told
 
-__all__ = ["CATALOGUE", "INPUT", "REQUIRED", "NotDifferentiable", "Op", "Rule", "register"]
+__all__ = ["CATALOGUE", "INPUT", "REQUIRED", "NotDifferentiable", "Op", "Rule", "register", "told"]
 
 
 def _infer_input(*_: object) -> TensorType:

@@ -9,7 +9,7 @@ from typing import Any, Union
 from ..errors import DtypeError
 from ..types import DType, Literal, TensorType
 
-__all__ = ["CATALOGUE", "NotDifferentiable", "Op", "Rule", "fail_dtype", "register"]
+__all__ = ["CATALOGUE", "NotDifferentiable", "Op", "Rule", "fail_dtype", "register", "told"]
 
 OperandType = Union[TensorType, Literal]
 
@@ -162,6 +162,7 @@ class Op:
 
 
 CATALOGUE: dict[str, Op] = {}
+told: list[Callable[[Op], None]] = []  # called with each new entry
 
 
 def register(
@@ -182,6 +183,8 @@ def register(
         raise ValueError(f"op {name!r} has {len(names)} operands and {len(rules)} rules")
     op = Op(name, names, kind, infer, eager, rules, doc, pairs, **known)
     CATALOGUE[name] = op
+    for tell in told:
+        tell(op)
     return op
 
 

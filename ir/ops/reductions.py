@@ -65,9 +65,9 @@ def _reduce(ufunc: Any, x: Any, axis: Axes, keepdims: bool) -> Any:
     NumPy adds in the order in which elements lie in memory. Floats are brought into row-major order first, so that the
     rounding of a sum depends on its operand's values alone.
     """
-    if x.dtype.kind in "fc" and not x.flags.c_contiguous:
-        x = x.copy()
-    return ufunc.reduce(x, axis=axis, keepdims=keepdims, dtype=np.int64 if x.dtype.kind in "bui" else None)
+    if x.dtype.kind not in "fc":
+        return ufunc.reduce(x, axis, np.int64, None, keepdims)
+    return ufunc.reduce(x if x.flags.c_contiguous else x.copy(), axis, None, None, keepdims)
 
 
 def _mean(x: Any, axis: Axes, keepdims: bool) -> Any:
