@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from retape.ir import CATALOGUE, Graph
@@ -14,6 +15,7 @@ from retape.ir.passes import (
     simplify,
     unfold_products,
 )
+from retape.ir.types import COMPLEX
 
 from .assembly import begin, finish
 from .fuse import Group, fuse
@@ -29,11 +31,12 @@ from .views import Buffer, View, apply_view, contiguous_view
 __all__ = ["HostStep", "KernelStep", "Lowered", "ProductStep", "Step", "lower"]
 
 
-def lower(graph: Graph, strict: bool = False) -> Lowered:
+def lower(graph: Graph, strict: bool = False, stored: int = 0) -> Lowered:
     """Simplify, fuse and place a graph's operations. The graph may be of any kind: saved values, guards and what
     effects write are further outputs, in that order; the caller carries the writes out.
 
-    With `strict`, nothing is done that could change a bit of a sum or a product: no contraction, no other order.
+    With `strict`, nothing is done that could change a bit of a sum or a product: no contraction, no other order. The
+    first `stored` outputs each lie whole and in row-major order in some buffer.
     """
     given, owners = graph, _owners(graph)
     graph = simplify(given, MARKERS)
@@ -44,7 +47,7 @@ def lower(graph: Graph, strict: bool = False) -> Lowered:
         graph = order_sums(unfold_products(collect_products(graph)))
     if not tiny:
         graph = read_in_pieces(graph)
-    lowered = _Lowering(_with_copies(graph), strict).run(owners, tiny)
+    lowered = _Lowering(_with_copies(graph), strict).run(owners, tiny, given.outputs[:stored])
     lowered.graph = given  # nothing asks for the graph that was placed, and it is as large
     return lowered
 
@@ -108,12 +111,13 @@ def _inserted(graph: Graph, copies: dict[Node, Node]) -> Graph:
 class _Lowering(Draft):
     """Places values and emits steps in order."""
 
-    def run(self, owners: list[Operand], tiny: bool) -> Lowered:
+    def run(self, owners: list[Operand], tiny: bool, stored: Sequence[Operand]) -> Lowered:
         if tiny:
             self._tiny()
         else:
             self._fused()
-        self._outputs(owners)
+        self._stored(stored)
+        self._outputs(owners, len(stored))
         return self.result
 
     def _tiny(self) -> None:
@@ -155,7 +159,29 @@ class _Lowering(Draft):
         operands = tuple(self.views[i] if isinstance(i, Node) else i for i in node.inputs)
         self.result.steps.append(HostStep(node, operands, buffer))
 
-    def _outputs(self, owners: list[Operand]) -> None:
+    def _stored(self, wanted: Sequence[Operand]) -> None:
+        """The outputs that have to lie in memory whole; `wanted` are they before the graph was simplified."""
+        for node, operand in zip(wanted, self.graph.outputs, strict=False):
+            assert isinstance(node, Node)
+            view = self.views[operand] if isinstance(operand, Node) else None
+            if view is None or view.offset or not view.is_row_major or view.buffer.numel != node.type.numel:
+                view = self._gathered(node, operand if view is None else view)
+            elif view.buffer.kind == "arena":
+                view.buffer.kind = "output"
+            self.result.outputs.append((view, False))
+
+    def _gathered(self, node: Node, value: View | Any) -> View:
+        """A copy of a value in memory of its own."""
+        if isinstance(value, View) and node.type.dtype.category == COMPLEX:
+            view = contiguous_view(self.buffer(node, "host"), node.type.shape)
+            copy = Node(CATALOGUE["clone"], (node,), (), node.type, f"{node.name}_copy", node.origin)
+            self.result.steps.append(HostStep(copy, (value,), view.buffer))
+            return view
+        view = contiguous_view(self.buffer(node, "output"), node.type.shape)
+        self.copy(value, view, node)
+        return view
+
+    def _outputs(self, owners: list[Operand], first: int) -> None:
         """Where each result lies. What would share memory in a way that eager execution doesn't is copied out."""
         given: dict[Buffer, Operand] = {}
         inputs = {buffer: index for index, buffer in enumerate(self.result.inputs)}
@@ -164,7 +190,7 @@ class _Lowering(Draft):
         visible = len(self.graph.outputs)
         written = {names[effect.target.name] for effect in self.graph.effects}
         first_write = len(results) - len(written)
-        for position, operand in enumerate(results):
+        for position, operand in enumerate(results[first:], first):
             if not isinstance(operand, Node):
                 self.result.outputs.append((operand, False))
                 continue

@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from .views import Buffer
 
-__all__ = ["ALIGNMENT", "plan_memory"]
+__all__ = ["ALIGNMENT", "Free", "plan_memory", "rounded"]
 
 ALIGNMENT = 64
 FEW = 400  # values up to which a plan may take time that grows with the square of their number: 10 ms at most
 
 
-class _Free:
-    """The free stretches of the workspace below its end: the smallest that is large enough is found by bisection."""
+class Free:
+    """The free stretches of the workspace below its end: the smallest that is large enough is found by bisection.
 
-    def __init__(self) -> None:
+    `taken` are the stretches that aren't free at first, as (offset, offset behind).
+    """
+
+    def __init__(self, taken: Iterable[tuple[int, int]] = ()) -> None:
         self.size = 0
         self._sorted: list[tuple[int, int]] = []  # (bytes, offset)
         self._starts: dict[int, int] = {}  # offset: bytes
         self._ends: dict[int, int] = {}  # offset behind: bytes
+        for start, end in sorted(taken):
+            if start > self.size:
+                self._add(self.size, start - self.size)
+            self.size = max(self.size, end)
 
     def _add(self, offset: int, count: int) -> None:
         insort(self._sorted, (count, offset))
@@ -95,7 +102,7 @@ def _by_time(lifetimes: Lifetimes) -> tuple[dict[Buffer, int], int]:
         starts.setdefault(first, []).append(buffer)
         ends.setdefault(last, []).append(buffer)
     offsets: dict[Buffer, int] = {}
-    free = _Free()
+    free = Free()
     for step in sorted({*starts, *ends}):
         for buffer in sorted(starts.get(step, ()), key=_bytes, reverse=True):
             offsets[buffer] = free.take(_bytes(buffer))
@@ -105,4 +112,9 @@ def _by_time(lifetimes: Lifetimes) -> tuple[dict[Buffer, int], int]:
 
 
 def _bytes(buffer: Buffer) -> int:
-    return -(-max(buffer.nbytes, 1) // ALIGNMENT) * ALIGNMENT
+    return rounded(buffer.nbytes)
+
+
+def rounded(count: int) -> int:
+    """The bytes that a value of `count` bytes takes: whole lines, and at least one."""
+    return -(-max(count, 1) // ALIGNMENT) * ALIGNMENT

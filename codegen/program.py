@@ -5,23 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from retape.ir import Graph
+from retape.ir import Graph, Node
 from retape.ir.collection import paused, set_aside
 from retape.ir.errors import RetapeError
 from retape.ir.interpreter import run_nodes
 
 from .division import WAKING
-from .kernels import Kernel, kernel_for
-from .lower import HostStep, KernelStep, Lowered, ProductStep, lower
+from .linking import Row, holding, lifetimes, link
+from .lower import HostStep, Lowered, lower
 from .memory import ALIGNMENT, plan_memory
 from .native import Tape
 from .reserve import fresh_arrays
-from .threads import get_num_threads
 from .views import Buffer, View
 
 __all__ = ["Program", "compile_graph"]
@@ -62,27 +61,14 @@ class _Segment:
     pick: Callable[[Values], Any]
 
 
-class _Row(NamedTuple):
-    """One row of a tape before it is bound to memory."""
-
-    kernel: int
-    ints: Sequence[int]
-    extent: int
-    grain: int
-    views: Sequence[View]
-    work: float  # nanoseconds that can be shared, about
-    alone: bool = False  # whether BLAS must be held to one thread
-
-
 class Program:
     """A compiled graph. Calling it runs the tape; `kernels` are the generated kernels in order of first use."""
 
     def __init__(self, lowered: Lowered) -> None:
         self.graph = lowered.graph
-        self.kernels: list[Kernel] = []
         self._external: dict[Buffer, int] = {}
         self._frames: list[_Frame] = []
-        self._outputs = [_Output(where, copied, self._value_index) for where, copied in lowered.outputs]
+        self._outputs = [Output(where, copied, self._value_index) for where, copied in lowered.outputs]
         for buffer in (*lowered.inputs, *lowered.buffers):
             if buffer.kind != "arena":
                 self._value_index(buffer)
@@ -92,7 +78,7 @@ class Program:
         self._constants = [(i, b.constant) for b, i in self._external.items() if b.kind == "constant"]
         self._inputs = [(self._external[b], node.type.dtype.numpy) for b, node in
                         zip(lowered.inputs, lowered.graph.inputs, strict=True)]
-        self.offsets, self.workspace_bytes = plan_memory(_lifetimes(lowered))
+        self.offsets, self.workspace_bytes = plan_memory(lifetimes(lowered))
         self._plan = self._segments(lowered)
         self._checked = lowered.status in self._slots
 
@@ -111,38 +97,28 @@ class Program:
     # ---- building
 
     def _segments(self, lowered: Lowered) -> list[_Segment | HostStep]:
+        linked = link(lowered)
+        self.kernels = linked.kernels
         rows: list[list[int]] = []
         slots: list[Buffer] = []
         ints: list[int] = []
-        keep: list[Any] = []
         cuts: list[tuple[int, int, HostStep | None]] = []
-        bound: list[_Row] = []
+        bound: list[Row] = []
         start = 0
-        known: dict[str, Kernel] = {}
-        options = {"contract": False} if lowered.strict else {}
-        for step in lowered.steps:
+        for step in linked.steps:
             if isinstance(step, HostStep):
                 cuts.append((start, len(rows), step))
                 start = len(rows)
                 continue
-            if isinstance(step, KernelStep):
-                kernel = kernel_for(step.emitted, **options)
-                if step.emitted.source not in known:
-                    known[step.emitted.source] = kernel
-                    self.kernels.append(kernel)
-                keep.append(kernel.built)
-                row = _kernel_row(step, kernel.built.address)
-            else:
-                row = _product_row(step)
-            bound.append(row)
-            rows.append([row.kernel, len(slots), len(ints), 0, row.extent, row.grain])
-            slots += [view.buffer for view in row.views]
-            ints += row.ints
+            bound.append(step)
+            rows.append([step.kernel, len(slots), len(ints), 0, step.extent, step.grain])
+            slots += [view.buffer for view in step.views]
+            ints += step.ints
         cuts.append((start, len(rows), None))
         self._slots = slots
-        return self._cut(rows, ints, keep, cuts, bound)
+        return self._cut(rows, ints, linked.keep, cuts, bound)
 
-    def _cut(self, rows: list[list[int]], ints: list[int], keep: list[Any], cuts: list[Any], bound: list[_Row]) \
+    def _cut(self, rows: list[list[int]], ints: list[int], keep: list[Any], cuts: list[Any], bound: list[Row]) \
             -> list[_Segment | HostStep]:
         words = np.array(ints, np.int64)
         external = [(slot, self._external[b]) for slot, b in enumerate(self._slots)
@@ -154,7 +130,8 @@ class Program:
                 used = [(slot, value) for slot, value in external if bounds[first] <= slot < bounds[last]]
                 part = rows[first:last]
                 if any(row.alone for row in bound[first:last]):
-                    part = _held(part)
+                    hold = holding()
+                    part = [[hold.first, 0, 0, 0, 1, 0], *part, [hold.last, 0, 0, 0, 1, 0]]
                 wake = sum(row.work for row in bound[first:last]) >= WAKING
                 tape = Tape(np.array(part, np.int64), len(self._slots), words, keep, wake=wake)
                 pick = _picker([value for _, value in used])
@@ -260,13 +237,7 @@ class Program:
 
     def _host(self, step: HostStep, values: Values, frame: _Frame) -> None:
         operands = [self._array(o, values, frame) if isinstance(o, View) else o for o in step.operands]
-        try:
-            with np.errstate(all="ignore"):
-                result = step.node.op.eager(*operands, *step.node.attrs)
-        except RetapeError as error:
-            error.facts = (("where", step.node.note), *error.facts)
-            raise
-        values[self._external[step.result]] = np.ascontiguousarray(result, step.node.type.dtype.numpy)
+        values[self._external[step.result]] = host_result(step.node, operands)
 
     def _array(self, view: View, values: Values, frame: _Frame) -> Any:
         buffer = view.buffer
@@ -274,7 +245,18 @@ class Program:
         return strided(base, view)
 
 
-class _Output:
+def host_result(node: Node, operands: Sequence[Any]) -> Any:
+    """What an operation's eager form gives, contiguous. Raises its error, located."""
+    try:
+        with np.errstate(all="ignore"):
+            result = node.op.eager(*operands, *node.attrs)
+    except RetapeError as error:
+        error.facts = (("where", node.note), *error.facts)
+        raise
+    return np.ascontiguousarray(result, node.type.dtype.numpy)
+
+
+class Output:
     """How one result is taken from the values of a call."""
 
     __slots__ = ("copied", "index", "literal", "plain", "view")
@@ -327,35 +309,6 @@ def _picker(indices: list[int]) -> Callable[[Values], Any]:
     return itemgetter(*indices) if indices else lambda values: ()
 
 
-def _kernel_row(step: KernelStep, address: int) -> _Row:
-    emitted, chunks = step.emitted, step.chunks
-    grain = emitted.division.grain
-    work = emitted.extent * emitted.division.work if emitted.extent >= 2 * grain else 0.0
-    if chunks is None:
-        return _Row(address, emitted.ints, emitted.extent, grain, emitted.views, work)
-    from .native.chunks import chunked
-
-    run, ints = chunked(address, emitted.extent, chunks.size, chunks.strides, emitted.ints)
-    return _Row(run, ints, chunks.count, 1, emitted.views, work)
-
-
-def _product_row(step: ProductStep) -> _Row:
-    from .native import blas_threads
-
-    product = blas_threads.divided(get_num_threads(), step.work, step.batch, step.arguments)
-    return _Row(product.address, product.ints, product.extent, product.grain, step.operands, product.work,
-                product.shared)
-
-
-def _held(rows: list[list[int]]) -> list[list[int]]:
-    """Rows between one that holds BLAS to one thread and one that lets it go."""
-    from .native import blas_threads
-
-    hold = blas_threads.hold()
-    assert hold is not None
-    return [[hold.first, 0, 0, 0, 1, 0], *rows, [hold.last, 0, 0, 0, 1, 0]]
-
-
 def _full_shapes(lowered: Lowered) -> dict[Buffer, tuple[int, ...]]:
     """The shapes in which outputs are allocated: a result's own, where it is the whole of its buffer."""
     shapes: dict[Buffer, tuple[int, ...]] = {}
@@ -363,15 +316,3 @@ def _full_shapes(lowered: Lowered) -> dict[Buffer, tuple[int, ...]]:
         if isinstance(where, View) and where.offset == 0 and where.is_row_major and _numel(where) == where.buffer.numel:
             shapes.setdefault(where.buffer, where.shape)
     return shapes
-
-
-def _lifetimes(lowered: Lowered) -> list[tuple[Buffer, int, int]]:
-    """The first and last step of every value in the workspace."""
-    spans: dict[Buffer, tuple[int, int]] = {}
-    for number, step in enumerate(lowered.steps):
-        views: Sequence[Any] = step.emitted.views if isinstance(step, KernelStep) else step.operands
-        for view in views:
-            if isinstance(view, View) and view.buffer.kind == "arena":
-                first, _ = spans.get(view.buffer, (number, number))
-                spans[view.buffer] = (first, number)
-    return [(buffer, first, last) for buffer, (first, last) in spans.items()]

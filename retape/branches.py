@@ -1,98 +1,116 @@
 """Trace trees: the traces of one signature that differ by what Python saw in values.
 
 A trace is cut into segments where Python looked at a value. Traces share the segments up to the look at which they
-part, so that a call runs segment after segment, the value that is looked at choosing the next, and stops where the
-value was never seen before. Segments that compute the same share one program, so the steps of a loop do.
+part; a call walks from segment to segment in native code (`codegen.trails`), the value that is looked at choosing the
+next, and stops where the value was never seen before. Segments that compute the same share one program, so the steps of
+a loop do.
 
 What a later segment reads of an earlier one is kept for it (exported); views and constants are made again instead.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from retape.ir import Graph, Guard, Node, input_node
 from retape.ir.builder import value_key
+from retape.ir.once import building
 from retape.tracer.randomness import Draw, Made, Seeded, perform
 from retape.tracer.trace import Recorded
 
-from .differentiable import compile_graph
 from .specialization import Specialization, guarded
 
-__all__ = ["Branches", "Unknown"]
+if TYPE_CHECKING:
+    from retape.codegen.trails import Link, Stage, Trails
+
+__all__ = ["Branches"]
 
 AGAIN = frozenset({"detach", "overwrite", "opaque"})  # made again where they are read, as views and sources are
 
 
-class Unknown(Exception):
-    """A value was seen that no trace has seen: there is no branch for it."""
-
-
 class Segment:
-    """The operations between two looks. `reads` and `writes` are places in the values of a call."""
+    """The operations between two looks. `value` leads to it from its parent; `stage` is its native form."""
 
-    __slots__ = ("actions", "children", "exports", "guard", "leaf", "nodes", "parent", "reads", "results", "run",
-                 "writes")
+    __slots__ = ("actions", "children", "depth", "exports", "guard", "leaf", "nodes", "parent", "results", "stage",
+                 "value")
 
-    def __init__(self, parent: Segment | None, nodes: list[Node], actions: list[Any]) -> None:
+    def __init__(self, parent: Segment | None, value: bytes, nodes: list[Node], actions: list[Any]) -> None:
         self.parent = parent
+        self.value = value
+        self.depth: int = 0 if parent is None else parent.depth + 1
         self.nodes = nodes
         self.actions = actions  # what is done with generators before the segment runs
         self.guard: Node | None = None
-        self.children: dict[Hashable, Segment] = {}
+        self.children: dict[bytes, Segment] = {}
         self.exports: dict[Node, None] = {}
         self.leaf: Specialization | None = None
         self.results: tuple[Any, ...] = ()
-        self.run: Callable[..., Any] | None = None
-        self.reads: list[int] = []
-        self.writes: list[int] = []
+        self.stage: Stage | None = None
 
 
 class Branches:
-    """The tree of the traces of one signature in the same surroundings."""
+    """The tree of the traces of one signature in the same surroundings.
+
+    It grows in two steps: `add` grafts a trace on, and the next `walk` brings new segments into native form.
+    """
 
     def __init__(self, strict: bool) -> None:
         self.strict = strict
         self.root: Segment | None = None
         self.sources: list[Any] = []  # of the inputs of all traces
-        self.nodes = 0
-        self._places: dict[Node, int] = {}
+        self.given: list[Any] = []  # those that a call gives: all but draws
+        self.trails: Trails | None = None
         self._inputs: dict[Any, Node] = {}
         self._owner: dict[Node, Segment] = {}
-        self._programs: dict[Hashable, Callable[..., Any]] = {}
+        self._drawn: dict[Any, int] = {}  # bases of draws
+        self._entering: list[Any] = []  # sources, segments that more is read of, and new segments that aren't laid yet
+        self._changed: dict[Segment, None] = {}
+        self._grown: list[list[Segment]] = []
 
     # ---- growing
 
     def add(self, recorded: Recorded, leaf: Specialization) -> bool:
         """Graft a trace on. False where it doesn't fit: the function did different things for like values."""
+        with building:
+            return self._add(recorded, leaf)
+
+    def _add(self, recorded: Recorded, leaf: Specialization) -> bool:
         graft = _Graft(self, recorded)
         bounds = [(0, 0), *recorded.looks, (len(recorded.graph.nodes), len(recorded.random))]
         segment = self.root
-        place: tuple[Segment, Hashable] | None = None
+        parent: Segment | None = None
+        value = b""
+        grown: list[Segment] = []
         for number in range(len(bounds) - 1):
             (first, drawn), (last, drawn_last) = bounds[number], bounds[number + 1]
             nodes, actions = recorded.graph.nodes[first:last], recorded.random[drawn:drawn_last]
             guard = recorded.graph.guards[number] if number < len(recorded.looks) else None
             if segment is None:
-                segment = graft.grow(place[0] if place else None, nodes, actions)
-                if place is None:
-                    self.root = segment
-                else:
-                    place[0].children[place[1]] = segment
+                segment = graft.grow(parent, value, nodes, actions)
+                grown.append(segment)
                 if guard is not None:
                     segment.guard = graft.read(guard.node, segment)
             elif not graft.follow(segment, nodes, actions, guard):
                 return False
             if guard is not None:
-                place = (segment, guarded(guard))
-                segment = segment.children.get(place[1])
-        if segment is None or segment.leaf is not None or segment.guard is not None:
+                parent, value = segment, guarded(guard)
+                segment = segment.children.get(value)
+        if segment is None or segment.leaf is not None or segment.guard is not None or not grown:
             return False
         segment.leaf = leaf
         values = [effect.value for effect in recorded.graph.effects]
         segment.results = tuple(graft.read(r, segment) for r in (*recorded.graph.outputs, *values))
         leaf.draws = graft.draws
+        first_grown = grown[0]
+        if first_grown.parent is None:
+            self.root = first_grown
+        for new in grown:
+            if new.parent is not None:
+                new.parent.children[new.value] = new
+        self._grown.append(grown)
         return True
 
     def input_of(self, source: Any, node: Node) -> Node:
@@ -100,16 +118,12 @@ class Branches:
         known = self._inputs.get(source)
         if known is None:
             known = self._inputs[source] = node
-            self.place(node)
             self.sources.append(source)
+            self._entering.append(source)
         return known
-
-    def place(self, node: Node) -> int:
-        return self._places.setdefault(node, len(self._places))
 
     def define(self, node: Node, segment: Segment) -> None:
         self._owner[node] = segment
-        self.nodes += 1
 
     def export(self, node: Node, reader: Segment) -> None:
         """Have a value kept for a segment that reads it."""
@@ -121,56 +135,55 @@ class Branches:
                 self.export(parent, reader)
         elif node not in owner.exports:
             owner.exports[node] = None
-            owner.run = None
+            if owner.stage is not None:
+                self._changed[owner] = None
 
-    # ---- running
+    # ---- native form
 
-    def walk(self, arrays: dict[Any, Any]) -> tuple[Specialization, list[Any], dict[Any, Any]]:
-        """The trace that holds, its outputs and what its effects write, and what was drawn. `arrays` are those of the
-        sources. Raises `Unknown` where the path was never taken before."""
-        values: dict[int, Any] = {}
-        places = self._places
-        for source, node in self._inputs.items():
-            if not isinstance(source, Draw):
-                values[places[node]] = arrays[source]
-        drawn: dict[Any, Any] = {}
-        made: dict[Any, Any] = {}
-        segment = self.root
-        assert segment is not None
-        while True:
-            if segment.actions:
-                for draw, array in perform(segment.actions, made).items():
-                    drawn[draw] = array
-                    if draw in self._inputs:
-                        values[places[self._inputs[draw]]] = array
-            run = segment.run or self._prepare(segment)
-            results = run(*[values[i] for i in segment.reads])
-            values.update(zip(segment.writes, results, strict=False))
-            if segment.leaf is not None:
-                return segment.leaf, results[len(segment.writes):], drawn
-            child = segment.children.get(results[-1].tobytes())
-            if child is None:
-                raise Unknown
-            segment = child
+    def _settle(self) -> Trails:
+        """Bring what has grown into native form; only then is it known what of each segment is read."""
+        from retape.codegen.trails import Trails
 
-    def _prepare(self, segment: Segment) -> Callable[..., Any]:
-        """Bring a segment's program about; equal segments share it."""
-        graph, segment.reads = self._graph(segment)
-        segment.writes = [self.place(node) for node in segment.exports]
-        key = _key(graph)
-        run = self._programs.get(key)
-        if run is None:
-            program = compile_graph(graph, self.strict)
-            run = program.direct()
-            if run is None:
-                def run(*arrays: Any) -> Any:
-                    return program(arrays)
-            self._programs[key] = run
-        segment.run = run
-        return run
+        with building:
+            if self.trails is None:
+                self.trails = Trails(self.strict)
+            trails = self.trails
+            for source in self._entering:
+                node = self._inputs[source]
+                if isinstance(source, Draw):
+                    self._drawn[source] = trails.enter(node)
+                else:
+                    trails.give(node)
+                    self.given.append(source)
+            self._entering.clear()
+            for segment in sorted(self._changed, key=lambda s: s.depth):
+                assert segment.stage is not None
+                link = self._link(segment, trails)
+                trails.renew(segment.stage, link.part, link.exports)
+                del self._changed[segment]
+            while self._grown:
+                grown = self._grown[0]
+                links = [self._link(segment, trails) for segment in grown]
+                for link, following in zip(links, grown[1:], strict=False):
+                    link.value = following.value
+                parent = grown[0].parent
+                stages = trails.lay(None if parent is None else parent.stage, grown[0].value, links)
+                for segment, stage in zip(grown, stages, strict=True):
+                    segment.stage = stage
+                del self._grown[0]
+            return trails
 
-    def _graph(self, segment: Segment) -> tuple[Graph, list[int]]:
-        """A segment as a graph of its own, and the places of its inputs."""
+    def _link(self, segment: Segment, trails: Trails) -> Link:
+        from retape.codegen.trails import Link
+
+        graph, inputs = self._graph(segment)
+        guard, exports = segment.guard, list(segment.exports)
+        part = trails.part(graph, len(exports) + (guard is not None))
+        look = guard.type.numel * guard.type.dtype.itemsize if guard is not None else 0
+        return Link(part, inputs, exports, look, b"", segment.actions, segment.leaf)
+
+    def _graph(self, segment: Segment) -> tuple[Graph, list[Node]]:
+        """A segment as a graph of its own, and what its inputs are in the tree."""
         inputs: dict[Node, Node] = {}
         new: dict[Any, Any] = {}
         nodes: list[Node] = []
@@ -193,23 +206,50 @@ class Branches:
             current(node)
         results = segment.results if segment.leaf is not None else (segment.guard,)
         outputs = tuple(map(current, (*segment.exports, *results)))
-        graph = Graph("segment", tuple(inputs.values()), tuple(nodes), outputs, "trace", "")
-        return graph, [self._places[node] for node in inputs]
+        return Graph("segment", tuple(inputs.values()), tuple(nodes), outputs, "trace", ""), list(inputs)
 
+    # ---- running
 
-def _key(graph: Graph) -> Hashable:
-    """What two graphs have in common that differ by names only."""
-    number: dict[Any, int] = {}
-    rows: list[Any] = []
-    for node in graph.inputs:
-        number[node] = len(number)
-        rows.append(node.type)
-    for node in graph.nodes:
-        operands = tuple(number[i] if isinstance(i, Node) else value_key(i) for i in node.inputs)
-        rows.append((node.op, operands, value_key(node.attrs), node.type))
-        number[node] = len(number)
-    rows.append(tuple(number[o] if isinstance(o, Node) else value_key(o) for o in graph.outputs))
-    return tuple(rows)
+    def walk(
+        self, get: Callable[[Any], Any], restore: Callable[[], None] | None
+    ) -> tuple[Specialization, list[Any], dict[Any, Any]] | None:
+        """The trace that holds, its outputs and what its effects write, and what was drawn. None where the path was
+        never taken before. `get` gives the arrays of sources, `restore` puts generators back."""
+        while True:
+            trails = self.trails
+            if trails is None or self._grown or self._changed or self._entering:
+                trails = self._settle()
+            edition = trails.edition
+            drawn: dict[Any, Any] = {}
+            found = trails.run(edition, tuple([get(s) for s in self.given[: edition.given]]), self._draw(drawn))
+            if found is not None:
+                return found[0], found[1], drawn
+            if trails.edition is edition:
+                return None
+            if restore is not None:  # another thread has grafted a trace on meanwhile
+                restore()
+
+    def entrance(self) -> Callable[[tuple[Any, ...]], tuple[Specialization, list[Any]] | None]:
+        """`walk` for the arrays of `given` as they are now, where nothing is drawn; None also where the tree has grown
+        and asks for more."""
+        trails, count = self._settle(), len(self.given)
+
+        def walk(arrays: tuple[Any, ...]) -> tuple[Specialization, list[Any]] | None:
+            edition = trails.edition
+            return trails.run(edition, arrays) if edition.given == count and not self._grown else None
+
+        return walk
+
+    def _draw(self, drawn: dict[Any, Any]) -> Callable[[Any], list[tuple[int, Any]]]:
+        """What performs a segment's actions in one call, and gives the arrays that were drawn with their bases."""
+        made: dict[Any, Any] = {}
+
+        def draw(actions: Any) -> list[tuple[int, Any]]:
+            found = perform(actions, made)
+            drawn.update(found)
+            return [(self._drawn[d], np.asarray(array)) for d, array in found.items() if d in self._drawn]
+
+        return draw
 
 
 class _Graft:
@@ -236,11 +276,11 @@ class _Graft:
             self.tree.export(found, reader)
         return found
 
-    def grow(self, parent: Segment | None, nodes: Sequence[Node], actions: Sequence[Any]) -> Segment:
+    def grow(self, parent: Segment | None, value: bytes, nodes: Sequence[Node], actions: Sequence[Any]) -> Segment:
         """A new segment."""
         self.draws.update((a, a) for a in actions)
         own: list[Node] = []
-        segment = Segment(parent, own, [self._action(a) for a in actions])
+        segment = Segment(parent, value, own, [self._action(a) for a in actions])
         for node in nodes:
             inputs = tuple(map(self.current, node.inputs))
             kept = node

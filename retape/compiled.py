@@ -100,7 +100,7 @@ class CompiledFunction:
         if found is None:
             return self._trace(call)
         if self._simple and call.flat:
-            self._entry = make_entry(found[0], call.leaves, call.tensors)
+            self._entry = make_entry(found[0], self._known[call.key][0], call.leaves, call.tensors)
         return call.finish(*found)
 
     def _find(self, call: Call, commit: bool = True) -> tuple[Specialization, list[Any]] | None:

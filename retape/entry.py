@@ -17,6 +17,7 @@ from retape.tracer.tensor import Tensor, wrap
 from retape.tracer.tree import LEAF
 
 if TYPE_CHECKING:
+    from .group import Group
     from .specialization import Specialization
 
 __all__ = ["MISS", "make_entry"]
@@ -24,19 +25,15 @@ __all__ = ["MISS", "make_entry"]
 MISS: Any = object()
 
 
-def make_entry(known: Specialization, leaves: list[Any], tensors: bool) -> Callable[[tuple[Any, ...]], Any] | None:
+def make_entry(
+    known: Specialization, group: Group, leaves: list[Any], tensors: bool
+) -> Callable[[tuple[Any, ...]], Any] | None:
     """The entry for calls whose arguments are `leaves` one by one, or None where the general way is needed."""
-    if known.guards or any(not isinstance(s, int) for s in known.sources) or known.shared or known.effects \
-            or known.random or not all(
-                kind == "output" or (kind == "leaf" and isinstance(leaves[v], (Tensor, np.ndarray)))
-                for kind, v in known.plan):
-        return None
-    direct = known.direct()
-    if direct is None:
+    if group.grads or not all(_is_plain(trace, leaves) for trace in group.traces):
         return None
     scope: dict[str, Any] = {
-        "MISS": MISS, "ndarray": np.ndarray, "Tensor": Tensor, "wrap": wrap, "state": state, "direct": direct,
-        "array": np.array, "holds": known.environment.holds, "default_float": default_float, "default": default_float(),
+        "MISS": MISS, "ndarray": np.ndarray, "Tensor": Tensor, "wrap": wrap, "state": state, "array": np.array,
+        "holds": known.environment.holds, "default_float": default_float, "default": default_float(),
     }
     names = [f"a{i}" for i in range(len(leaves))]
     lines = [f"if len(args) != {len(leaves)}: return MISS", f"{', '.join(names)}{',' if names else ''} = args"]
@@ -52,18 +49,69 @@ def make_entry(known: Specialization, leaves: list[Any], tensors: bool) -> Calla
     lines.append(f"if state.grad_enabled is not {state.grad_enabled} or default_float() is not default: return MISS")
     if known.environment.paths:
         lines.append("if not holds(): return MISS")
+    if not (_walk(group, names, leaves, tensors, lines, scope) if known.guards
+            else _straight(known, names, leaves, tensors, lines, scope)):
+        return None
+    return _function("entry", "args", lines, scope)
+
+
+def _is_plain(trace: Specialization, leaves: list[Any]) -> bool:
+    """Whether a trace has nothing to do with what is outside, and gives arrays or arguments."""
+    return not (trace.shared or trace.effects or trace.random) and all(isinstance(s, int) for s in trace.sources) \
+        and all(kind == "output" or (kind == "leaf" and isinstance(leaves[v], (Tensor, np.ndarray)))
+                for kind, v in trace.plan)
+
+
+def _straight(known: Specialization, names: list[str], leaves: list[Any], tensors: bool, lines: list[str],
+              scope: dict[str, Any]) -> bool:
+    """Lines that run a program and put its results together. False where it has no such way in."""
+    direct = known.direct()
+    if direct is None:
+        return False
+    scope["direct"] = direct
     operands = [_operand(names[s], leaves[s]) for s in known.sources]
-    count = len(known.graph.outputs)
-    outputs = [f"o{i}" for i in range(count)]
+    outputs = [f"o{i}" for i in range(len(known.graph.outputs))]
     lines.append(f"{', '.join(outputs)}, = direct({', '.join(operands)})")
-    shown = [f"wrap({o})" if tensors else f"{o}[()]" if not known.graph.outputs[i].type.shape else o  # type: ignore[union-attr]
-             for i, o in enumerate(outputs)]
+    lines.append(f"return {_result(known, outputs, names, tensors, scope)}")
+    return True
+
+
+def _walk(group: Group, names: list[str], leaves: list[Any], tensors: bool, lines: list[str],
+          scope: dict[str, Any]) -> bool:
+    """Lines that walk a trace tree and put the results of the trace that holds together."""
+    scope["walk"] = group.branches.entrance()
+    scope["shown"] = {trace: _shown(trace, names, tensors) for trace in group.traces}
+    operands = [_operand(names[s], leaves[s]) for s in group.branches.given]
+    lines += [f"found = walk(({', '.join(operands)}{',' if operands else ''}))",
+              "show = None if found is None else shown.get(found[0])",
+              "return MISS if show is None else show(found[1], args)"]
+    return True
+
+
+def _shown(trace: Specialization, names: list[str], tensors: bool) -> Callable[[Any, Any], Any]:
+    """A function that puts a trace's result together from the values of a walk and the arguments; made once."""
+    found: Callable[[Any, Any], Any] | None = trace.shown.get(tensors)
+    if found is None:
+        scope: dict[str, Any] = {"wrap": wrap}
+        outputs = [f"values[{i}]" for i in range(len(trace.graph.outputs))]
+        arguments = [f"args[{i}]" for i in range(len(names))]
+        line = f"return {_result(trace, outputs, arguments, tensors, scope)}"
+        found = trace.shown[tensors] = _function("show", "values, args", [line], scope)
+    return found
+
+
+def _result(known: Specialization, outputs: list[str], names: list[str], tensors: bool, scope: dict[str, Any]) -> str:
+    """The expression of a result."""
+    shown = [f"wrap({o})" if tensors else f"{o}[()]" if not node.type.shape else o  # type: ignore[union-attr]
+             for o, node in zip(outputs, known.graph.outputs, strict=True)]
     ordered = iter([shown[v] if kind == "output" else names[v] for kind, v in known.plan])
-    lines.append(f"return {_structure(known.structure, ordered, scope)}")
-    text = "def entry(args):\n" + "\n".join(f"    {line}" for line in lines)
-    exec(text, scope)
-    entry: Callable[[tuple[Any, ...]], Any] = scope["entry"]
-    return entry
+    return _structure(known.structure, ordered, scope)
+
+
+def _function(name: str, parameters: str, lines: list[str], scope: dict[str, Any]) -> Callable[..., Any]:
+    exec(f"def {name}({parameters}):\n" + "\n".join(f"    {line}" for line in lines), scope)
+    made: Callable[..., Any] = scope[name]
+    return made
 
 
 def _check(name: str, leaf: Any, lines: list[str], scope: dict[str, Any]) -> bool:

@@ -11,18 +11,16 @@ from retape.ir.errors import RetapeError
 from retape.tracer.environment import Environment
 from retape.tracer.outside import GradOf
 from retape.tracer.paths import described
-from retape.tracer.randomness import Draw, snapshot
+from retape.tracer.randomness import snapshot
 from retape.tracer.tensor import Tensor
 from retape.tracer.trace import Recorded
 
-from .branches import Branches, Unknown
+from .branches import Branches
 from .call import Call
 from .effects import Setting
 from .specialization import Specialization
 
 __all__ = ["Group"]
-
-STREAK = 3  # after this many calls in a row on one path, that path is tried as a whole
 
 
 class Group:
@@ -43,7 +41,6 @@ class Group:
         self._captures: dict[Any, Any] = {}
         self._random: list[Any] = []
         self._last: Specialization | None = None
-        self._streak = 0
         self.add(recorded, leaves)
 
     def add(self, recorded: Recorded, leaves: list[Any]) -> Specialization | None:
@@ -59,13 +56,13 @@ class Group:
                 self._captures.setdefault(source, described(here.get(source)))
         self.traces.append(known)
         self._random += recorded.random
-        self._last, self._streak = known, 0
+        self._last = known
         return known
 
     def over(self, known: Specialization) -> Group:
         """A group like this one for a trace that differs in extents only."""
         other = copy.copy(self)
-        other.traces, other._last, other._streak = [known], known, 0
+        other.traces, other._last = [known], known
         other.branches = Branches(self.strict)
         return other
 
@@ -87,30 +84,26 @@ class Group:
     def _found(self, here: Setting, commit: bool, restore: Any) -> tuple[Specialization | None, list[Any]] | None:
         last = self._last
         single = len(self.traces) == 1
-        if last is not None and last.apart(here) and (self._streak >= STREAK or (single and not last.guards)
-                                                      or self._differentiable(here)):
+        if last is not None and last.apart(here) and ((single and not last.guards) or self._differentiable(here)):
             result = last.attempt(here, commit)
             if result is not None:
-                self._streak += 1
                 return last, result
             if restore is not None:
                 restore()
             here.drawn = None
-            self._streak = 0
         if single and not self.traces[0].guards:
             return None  # its arguments share memory that it writes to
-        arrays = {s: _array(here.get(s)) for s in self.branches.sources if not isinstance(s, Draw)}
         try:
-            known, results, drawn = self.branches.walk(arrays)
-        except Unknown:
-            return None, []
+            found = self.branches.walk(lambda source: _array(here.get(source)), restore)
         except RetapeError:
             if not any(trace.effects.printed for trace in self.traces):
                 raise
             return None, []  # the eager call prints what comes before the error
+        if found is None:
+            return None, []
+        known, results, drawn = found
         if not known.apart(here):
             return None
-        self._streak = self._streak + 1 if known is last else 0
         self._last = known
         return known, known.finish(here, results, drawn, commit)
 

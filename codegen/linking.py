@@ -1,0 +1,99 @@
+"""From steps to rows: kernels and products that are built but not yet bound to memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from .kernels import Kernel, kernel_for
+from .lower import HostStep, KernelStep, Lowered, ProductStep
+from .threads import get_num_threads
+from .views import Buffer, View
+
+if TYPE_CHECKING:
+    from .native.blas_threads import Hold
+
+__all__ = ["Linked", "Row", "holding", "lifetimes", "link"]
+
+
+class Row(NamedTuple):
+    """One row of a tape before it is bound to memory."""
+
+    kernel: int
+    ints: Sequence[int]
+    extent: int
+    grain: int
+    views: Sequence[View]
+    work: float  # nanoseconds that can be shared, about
+    alone: bool = False  # whether BLAS must be held to one thread
+
+
+@dataclass(slots=True)
+class Linked:
+    """Rows and host steps in order, the generated kernels in order of first use, and what keeps their code."""
+
+    steps: list[Row | HostStep] = field(default_factory=list)
+    kernels: list[Kernel] = field(default_factory=list)
+    keep: list[Any] = field(default_factory=list)
+
+
+def link(lowered: Lowered) -> Linked:
+    """Build the kernels of a lowered graph. Raises `KernelFailed` where generated code is refused."""
+    linked = Linked()
+    known: set[str] = set()
+    options = {"contract": False} if lowered.strict else {}
+    for step in lowered.steps:
+        if isinstance(step, HostStep):
+            linked.steps.append(step)
+        elif isinstance(step, ProductStep):
+            linked.steps.append(_product_row(step))
+        else:
+            kernel = kernel_for(step.emitted, **options)
+            if step.emitted.source not in known:
+                known.add(step.emitted.source)
+                linked.kernels.append(kernel)
+            linked.keep.append(kernel.built)
+            linked.steps.append(_kernel_row(step, kernel.built.address))
+    return linked
+
+
+def _kernel_row(step: KernelStep, address: int) -> Row:
+    emitted, chunks = step.emitted, step.chunks
+    grain = emitted.division.grain
+    work = emitted.extent * emitted.division.work if emitted.extent >= 2 * grain else 0.0
+    if chunks is None:
+        return Row(address, emitted.ints, emitted.extent, grain, emitted.views, work)
+    from .native.chunks import chunked
+
+    run, ints = chunked(address, emitted.extent, chunks.size, chunks.strides, emitted.ints)
+    return Row(run, ints, chunks.count, 1, emitted.views, work)
+
+
+def _product_row(step: ProductStep) -> Row:
+    from .native import blas_threads
+
+    product = blas_threads.divided(get_num_threads(), step.work, step.batch, step.arguments)
+    return Row(product.address, product.ints, product.extent, product.grain, step.operands, product.work,
+               product.shared)
+
+
+def holding() -> Hold:
+    """The kernels that hold BLAS to one thread and let it go: they stand around rows that run `alone`."""
+    from .native import blas_threads
+
+    hold = blas_threads.hold()
+    assert hold is not None
+    return hold
+
+
+def lifetimes(lowered: Lowered) -> list[tuple[Buffer, int, int]]:
+    """The first and last step of every value in the workspace."""
+    spans: dict[Buffer, tuple[int, int]] = {}
+    for number, step in enumerate(lowered.steps):
+        views: Sequence[Any] = step.emitted.views if isinstance(step, KernelStep) else step.operands
+        for view in views:
+            if isinstance(view, View) and view.buffer.kind == "arena":
+                first, _ = spans.get(view.buffer, (number, number))
+                spans[view.buffer] = (first, number)
+    return [(buffer, first, last) for buffer, (first, last) in spans.items()]

@@ -1,0 +1,120 @@
+"""Forks of trails: the tables by which a looked-at value chooses the row where a walk goes on (see ``trail_ir``).
+
+Walks run without the GIL while a trace tree grows. So nothing that a walk may read is ever changed, but for one word
+at a time, which is stored when all that it leads to is there.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .player import player
+from .trail_ir import ARENA, BRANCH, FACTOR, NOTHING, ROW_WORDS, STATUS, STOP
+
+__all__ = ["ARENA", "BRANCH", "NOTHING", "STATUS", "STOP", "Fork", "Rows", "branch", "copy_row", "row_address"]
+
+Rows = NDArray[np.uint64]
+WORD = (1 << 64) - 1
+TABLE = 4  # the word of a branch that has the address of its table
+
+
+def row_address(rows: Rows, number: int) -> int:
+    return int(rows.ctypes.data) + number * ROW_WORDS * 8
+
+
+def copy_row(operands: int, size: int) -> list[int]:
+    """A row that copies bytes between two operands: to, from."""
+    return [player().copy, operands, 2, 0, size, 0, 0, 0]
+
+
+def _pieces(size: int) -> list[tuple[int, int]]:
+    """Offsets and sizes of the words in which a value of `size` bytes is looked at."""
+    found, offset = [], 0
+    for width in (8, 4, 2, 1):
+        while size - offset >= width:
+            found.append((offset, width))
+            offset += width
+    return found
+
+
+def branch(base: int, offset: int, size: int, piece: int = 0) -> list[int]:
+    """The row that looks at a piece of a value, its table still missing."""
+    more, width = _pieces(size)[piece]
+    return [BRANCH, base, offset + more, width, 0, 0, 0, 0]
+
+
+class Fork:
+    """What a branch knows (at first, what the fork `like` did). `rows[number]` is the branch, `where` the base, offset
+    and size of the whole value.
+
+    A value of more than one word has further forks behind the words before the last.
+    """
+
+    __slots__ = ("_behind", "_known", "_tables", "cell", "piece", "rows", "where")
+
+    def __init__(self, rows: Rows, number: int, where: tuple[int, int, int], piece: int = 0,
+                 like: Fork | None = None) -> None:
+        self.rows = rows  # held, as the tables are
+        self.cell = row_address(rows, number) + TABLE * 8
+        self.where, self.piece = where, piece
+        self._known: dict[int, list[tuple[int, int]]] = {}
+        self._behind: dict[int, Fork] = {}
+        if like is not None:
+            self._known, self._behind = {word: found[:] for word, found in like._known.items()}, like._behind
+        self._tables: list[Rows] = []  # the last is the present one; walks may be in the others
+        self._make()
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def lead(self, value: bytes, target: int, generation: int) -> None:
+        """Have walks that begin in a generation, or later, go on at `target` where they see `value`."""
+        pieces = _pieces(self.where[2])
+        offset, width = pieces[self.piece]
+        word = int.from_bytes(value[offset : offset + width], sys.byteorder)
+        if self.piece + 1 < len(pieces):
+            behind = self._behind.get(word)
+            if behind is not None:
+                behind.lead(value, target, generation)
+                return
+            rows = np.array([branch(*self.where, self.piece + 1)], np.uint64)
+            behind = self._behind[word] = Fork(rows, 0, self.where, self.piece + 1)
+            behind.lead(value, target, generation)
+            target = row_address(rows, 0)
+        self._insert(word, target, generation)
+
+    def _insert(self, word: int, target: int, generation: int) -> None:
+        new = word not in self._known
+        self._known.setdefault(word, []).insert(0, (target, generation))
+        if not new or 2 * len(self._known) > len(self._tables[-1]) // 3:
+            self._make()
+        else:
+            table = self._tables[-1]
+            place = self._place(table, word)
+            table[place + 1], table[place + 2] = word, generation
+            player().publish(int(table.ctypes.data) + 8 * place, target)
+
+    def _make(self) -> None:
+        """A new table; walks that are in the old one find there what they may find."""
+        entries = [(word, *entry) for word, found in self._known.items() for entry in found]  # the newest first
+        size = 2
+        while size < 2 * len(entries):
+            size *= 2
+        table = np.zeros(2 + 3 * size, np.uint64)
+        table[0] = size - 1
+        for word, target, generation in entries:
+            place = self._place(table, word)
+            table[place : place + 3] = target, word, generation
+        self._tables.append(table)
+        player().publish(self.cell, int(table.ctypes.data))
+
+    def _place(self, table: Rows, word: int) -> int:
+        """The first free place for a word."""
+        mask = int(table[0])
+        at = (word * FACTOR & WORD) >> 32
+        while table[1 + 3 * (at & mask)]:
+            at += 1
+        return 1 + 3 * (at & mask)

@@ -1,0 +1,115 @@
+"""A compiled graph whose memory is given later: what equal segments of a trace tree share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from retape.ir import Graph, Node
+from retape.ir.builder import value_key
+from retape.ir.collection import paused, set_aside
+
+from .division import WAKING
+from .linking import Row, holding, lifetimes, link
+from .lower import HostStep, lower
+from .memory import plan_memory
+from .program import Output
+from .reserve import fresh_arrays
+from .views import Buffer, View
+
+__all__ = ["Call", "Part", "key_of", "maker"]
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A row of a tree but for its operands: `buffers` says what they are. `ints` is held for its address."""
+
+    kernel: int
+    buffers: tuple[Buffer, ...]
+    ints: Any
+    extent: int
+    grain: int
+    wake: bool
+
+
+class Part:
+    """A graph's steps. Its first `stored` outputs are written to memory that whoever uses it provides, the others are
+    `results` as a program's are. `scratch` is how many bytes of workspace the steps need, at `offsets`.
+    """
+
+    def __init__(self, graph: Graph, strict: bool, stored: int) -> None:
+        with paused:
+            lowered = lower(graph, strict, stored)
+        with set_aside:
+            linked = link(lowered)
+        self.kernels, self.keep = linked.kernels, linked.keep
+        self.inputs = lowered.inputs
+        self.types = [node.type for node in graph.inputs]
+        self.status = lowered.status
+        self.stored = [view.buffer for view, _ in lowered.outputs[:stored]]
+        results = lowered.outputs[stored:]
+        self.buffers = list(dict.fromkeys(where.buffer for where, _ in results if isinstance(where, View)))
+        self.results = [Output(where, copied, self.buffers.index) for where, copied in results]
+        self.offsets, self.scratch = plan_memory(lifetimes(lowered))
+        self.steps = _calls(linked.steps)
+        self.constants = {b: b.constant for b in lowered.buffers if b.kind == "constant"}
+        self.hosts = [b for b in lowered.buffers if b.kind == "host"]
+        shapes = {where.buffer: where.shape for where, _ in results if isinstance(where, View)
+                  and where.offset == 0 and where.is_row_major and np.prod(where.shape) == where.buffer.numel}
+        self.fresh = [(b, (shapes.get(b, (b.numel,)), b.dtype.numpy)) for b in self.buffers if b.kind == "output"]
+
+    @property
+    def plain(self) -> bool:
+        """Whether results are what lies in `buffers`, each one once and as it is."""
+        return len(self.results) == len(self.buffers) and all(
+            o.plain and not o.copied and o.index == i for i, o in enumerate(self.results))
+
+
+def maker(shape: tuple[int, ...], dtype: Any) -> Callable[[], Any]:
+    """A function that makes arrays for results."""
+    return fresh_arrays(shape, dtype) if shape else partial(np.empty, shape, dtype)
+
+
+def _calls(steps: Sequence[Row | HostStep]) -> list[Call | HostStep]:
+    """Rows as calls; runs of them that BLAS could disturb are put between those that hold it."""
+    found: list[Call | HostStep] = []
+    run: list[Row] = []
+
+    def close() -> None:
+        wake = sum(row.work for row in run) >= WAKING
+        calls = [Call(row.kernel, tuple(v.buffer for v in row.views), np.array(row.ints or [0], np.int64), row.extent,
+                      row.grain, wake) for row in run]
+        if any(row.alone for row in run):
+            hold = holding()
+            none = np.zeros(1, np.int64)
+            calls = [Call(hold.first, (), none, 1, 0, False), *calls, Call(hold.last, (), none, 1, 0, False)]
+        found.extend(calls)
+        run.clear()
+
+    for step in steps:
+        if isinstance(step, HostStep):
+            close()
+            found.append(step)
+        else:
+            run.append(step)
+    close()
+    return found
+
+
+def key_of(graph: Graph) -> Hashable:
+    """What two graphs have in common that differ by names only."""
+    number: dict[Any, int] = {}
+    rows: list[Any] = []
+    for node in graph.inputs:
+        number[node] = len(number)
+        rows.append(node.type)
+    for node in graph.nodes:
+        operands = tuple(number[i] if isinstance(i, Node) else value_key(i) for i in node.inputs)
+        rows.append((node.op, operands, value_key(node.attrs), node.type))
+        number[node] = len(number)
+    rows.append(tuple(number[o] if isinstance(o, Node) else value_key(o) for o in graph.outputs))
+    return tuple(rows)
