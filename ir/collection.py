@@ -14,31 +14,49 @@ import threading
 from contextlib import ContextDecorator
 from typing import Any
 
-__all__ = ["paused", "rarely", "set_aside"]
+__all__ = ["lock", "only_this_thread", "paused", "rarely", "set_aside"]
 
 RARE = (200_000, 20, 100)  # new containers between collections of the young, and how often of the older ones
-_lock = threading.Lock()
+lock = threading.Lock()
 
 
-class _Held(ContextDecorator):
+class _Inside:
+    """How often each thread is inside."""
+
+    def __init__(self) -> None:
+        self.inside: dict[int, int] = {}
+
+    def __enter__(self) -> None:
+        with lock:
+            thread = threading.get_ident()
+            self.inside[thread] = self.inside.get(thread, 0) + 1
+            self.update()
+
+    def __exit__(self, *error: Any) -> None:
+        with lock:
+            thread = threading.get_ident()
+            self.inside[thread] -= 1
+            if not self.inside[thread]:
+                del self.inside[thread]
+            self.update()
+
+    def update(self) -> None:
+        """Do what is to be done at the first entry and the last exit."""
+        raise NotImplementedError
+
+
+class _Held(_Inside, ContextDecorator):
     """A context manager and decorator for all threads: the strongest one that any thread is in holds."""
 
     before: tuple[int, ...] = ()  # the thresholds outside
     present: tuple[int, ...] = ()  # those set here
 
     def __init__(self, first: int) -> None:
+        super().__init__()
         self.thresholds = (first, *RARE[1:])
-        self.inside = 0
 
-    def __enter__(self) -> None:
-        with _lock:
-            self.inside += 1
-            _update()
-
-    def __exit__(self, *error: Any) -> None:
-        with _lock:
-            self.inside -= 1
-            _update()
+    def update(self) -> None:
+        _update()
 
 
 paused, rarely = _Held(0), _Held(RARE[0])
@@ -66,26 +84,25 @@ def _update() -> None:
             gc.unfreeze()  # into the oldest one
 
 
-class _SetAside:
+class _SetAside(_Inside):
     """A context manager in which collections look only at what is made inside, unless a user has frozen something."""
 
-    def __init__(self) -> None:
-        self.inside = 0
-        self.frozen = False
+    frozen = False
 
-    def __enter__(self) -> None:
-        with _lock:
-            self.inside += 1
-            if self.inside == 1 and not gc.get_freeze_count():
-                gc.freeze()
-                self.frozen = True
-
-    def __exit__(self, *error: Any) -> None:
-        with _lock:
-            self.inside -= 1
-            if not self.inside and self.frozen:
-                gc.unfreeze()
-                self.frozen = False
+    def update(self) -> None:
+        if self.inside and not self.frozen and not gc.get_freeze_count():
+            gc.freeze()
+            self.frozen = True
+        elif not self.inside and self.frozen:
+            gc.unfreeze()
+            self.frozen = False
 
 
 set_aside = _SetAside()
+
+
+def only_this_thread() -> None:
+    """Forget the other threads, in a child that was forked: they are none of its own, and will never leave."""
+    for held in (paused, rarely, set_aside):
+        held.inside = {thread: count for thread, count in held.inside.items() if thread == threading.get_ident()}
+        held.update()

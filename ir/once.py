@@ -11,14 +11,33 @@ import threading
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar, overload
 
+from . import collection
+
 __all__ = ["building", "once"]
 
 T = TypeVar("T")
 
 building = threading.RLock()
 """Held while a program or a kernel is made: by one thread at a time, and not across a fork, which waits for it."""
+
+
+def _before_fork() -> None:
+    building.acquire()
+    collection.lock.acquire()  # in this order: the one is taken while the other is held
+
+
+def _after_fork() -> None:
+    collection.lock.release()
+    building.release()
+
+
+def _in_child() -> None:
+    collection.only_this_thread()
+    _after_fork()
+
+
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=building.acquire, after_in_parent=building.release, after_in_child=building.release)
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_in_child)
 
 
 class once(Generic[T]):

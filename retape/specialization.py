@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from functools import cached_property, partial
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from retape.ir import Graph, Guard
 from retape.ir.errors import RetapeError
+from retape.ir.once import once
 from retape.ir.passes.differentiate import differentiable_inputs
 from retape.tracer.apply import located
 from retape.tracer.environment import Environment
@@ -172,7 +173,7 @@ class Specialization:
         """The values that Python looked at: the trace holds only where it would see them again."""
         return self.graph.guards
 
-    @cached_property
+    @once
     def derivative(self) -> Derivative:
         """Forward and backward with respect to the inputs that require grad, or all that could, if none does."""
         able = set(differentiable_inputs(self.graph))

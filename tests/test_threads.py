@@ -347,6 +347,32 @@ print(wrong, cores())
 """) == "[] 2\n"
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_child_collects_garbage_though_another_thread_held_it_back() -> None:
+    assert run(SETUP + """
+import gc
+from retape.ir.collection import paused, rarely, set_aside
+before = gc.get_threshold()
+inside, leave = threading.Event(), threading.Event()
+def hold():
+    with paused, rarely, set_aside:
+        inside.set()
+        leave.wait()
+holder = threading.Thread(target=hold)
+holder.start()
+inside.wait()
+with rarely:
+    child = os.fork()
+    own = gc.get_threshold()
+if not child:
+    os._exit(0 if own[0] > before[0] and gc.get_threshold() == before and not gc.get_freeze_count() else 7)
+held = gc.get_threshold()[0]
+leave.set()
+holder.join()
+print(os.waitpid(child, 0)[1], held, gc.get_threshold() == before, gc.get_freeze_count())
+""") == "0 0 True 0\n"
+
+
 def test_leaving_while_threads_are_busy() -> None:
     for _ in range(3):
         run(SETUP + """
