@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy  # noqa: F401  (here, since NumPy's own import was measured 25 ms slower from within the modules below)
 
-from retape import autograd, debug, fft, func, linalg, nn
+from retape import autograd, debug, fft, func, linalg, nn, special
 from retape.codegen.threads import get_num_threads, set_num_threads
 from retape.compare import Comparison, compare
 from retape.compiled import CompiledFunction, compile  # noqa: A004
@@ -52,8 +52,8 @@ __all__ = [
     "eye", "fft", "float32", "float64", "from_numpy", "full", "full_like", "func", "get_default_dtype",
     "get_num_threads", "int16", "int32", "int64", "int8", "is_grad_enabled", "linalg", "linspace", "logspace", "long",
     "manual_seed", "nn", "no_grad", "normal", "ones", "ones_like", "rand", "rand_like", "randint", "randint_like",
-    "randn", "randn_like", "randperm", "set_default_dtype", "set_grad_enabled", "set_num_threads", "tensor", "uint8",
-    "zeros", "zeros_like",
+    "randn", "randn_like", "randperm", "set_default_dtype", "set_grad_enabled", "set_num_threads", "special", "tensor",
+    "uint8", "zeros", "zeros_like",
 ]
 
 __version__ = "0.1.0"

@@ -395,6 +395,8 @@ def _matrix_cases(x: Any, y: Any) -> dict[str, list[tuple[tuple[Any, ...], tuple
         "eigh": [((spread,), ()), ((spread[0],), ())],
         "qr": [((square,), ()), ((stretched.swapaxes(-1, -2).copy(),), ()), ((stretched,), ()), ((square[0],), ())],
         "svd": [((stretched,), ()), ((stretched.swapaxes(-1, -2).copy(),), ()), ((stretched[0, :, :3].copy(),), ())],
+        "lu": [((square,), ()), ((stretched.swapaxes(-1, -2).copy(),), ()), ((stretched,), ()), ((square[0],), ()),
+               ((square[:0],), ())],
         "pinv": [((stretched,), (1e-15,)), ((stretched[0].T.copy(),), (1e-15,))],
         "matrix_exp": [((square / 4,), ()), ((x[0, :2, :2].copy(),), ()), ((x[:0, :3, :3],), ())],
     }
@@ -449,6 +451,7 @@ def _structural_cases(op: Op, x: Any, rng: np.random.Generator) -> list[tuple[tu
                        ((x @ y.transpose(0, 2, 1), x, y[:, ::-1].transpose(0, 2, 1)), (-0.5,)),
                        ((x[:, :, :3], x, y.transpose(0, 2, 1)), (2.0,))],
         "cumsum": [((x,), (a,)) for a in (0, 1, 2)] + [((x[:, :0],), (1,))],
+        "erfinv": [((np.tanh(x),), ()), ((np.tanh(x.T),), ()), ((x[:, :0],), ())],
         "polygamma": [((np.abs(x) + 0.5,), (1,)), ((np.abs(x.T) + 0.5,), (2,)), ((x[:, :0],), (1,))],
         "real": [((x,), ()), ((x + 1j * y,), ()), ((x[:, :0] + 1j * y[:, :0],), ())],
         "imag": [((x,), ()), ((x + 1j * y,), ())],

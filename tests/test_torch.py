@@ -35,6 +35,11 @@ BY_TEXT = {
     "m.sinc(odd)": "torch: NaN at zero, second order", "m.abs(odd)": "sign(NaN) is NaN, as in NumPy",
     "m.norm(x*0)": "torch: NaN, second order", "m.var(one)": "torch: 0, second order, of what is NaN",
     "logsigmoid(x*100)": "torch's second derivative is inexact",
+    "ldexp(x,i)": "torch's derivative is 0 at negative integers",
+    "entr(zeros)": "the derivative at 0 is 0, as of `xlogy`",
+    "pdist(": "torch has no second derivative", "multi_margin_loss": "torch has no second derivative",
+    "multilabel_margin_loss": "torch has no second derivative",
+    "per_sample_weights": "torch has no second derivative",
 }
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from retape.ir.errors import ShapeError
+from retape.ir.errors import InvalidOperands, ShapeError
 
-from .creation import rand_like, zeros
+from .creation import rand, rand_like, zeros
 from .numeric import clamp, to, where
 from .special import log_softmax, softmax
 from .tensor import Tensor
-from .vocabulary import axis_of, composed, floating, primitive, refuse, tensor_of
+from .vocabulary import METHODS, axis_of, choosing, composed, floating, primitive, refuse, tensor_of
 
 
 @composed(space="nn")
@@ -30,6 +30,7 @@ def logsigmoid(input: Any) -> Tensor:
 
 
 @composed(space="nn")
+@choosing
 def silu(input: Any) -> Tensor:
     """x * sigmoid(x)."""
     x = tensor_of(input)
@@ -37,6 +38,7 @@ def silu(input: Any) -> Tensor:
 
 
 @composed(space="nn")
+@choosing
 def mish(input: Any) -> Tensor:
     """x * tanh(softplus(x))."""
     x = tensor_of(input)
@@ -54,12 +56,14 @@ def gelu(input: Any, *, approximate: str = "none") -> Tensor:
 
 
 @composed(space="nn")
+@choosing
 def relu6(input: Any) -> Tensor:
     """min(max(x, 0), 6); the derivative is 0 at both ends."""
     return hardtanh(input, 0.0, 6.0)
 
 
 @composed(space="nn")
+@choosing
 def hardtanh(input: Any, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
     """x held between bounds; the derivative is 0 at and beyond them."""
     x = tensor_of(input)
@@ -67,6 +71,7 @@ def hardtanh(input: Any, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
 
 
 @composed(space="nn")
+@choosing
 def leaky_relu(input: Any, negative_slope: float = 0.01) -> Tensor:
     """x above 0, `negative_slope * x` below."""
     x = tensor_of(input)
@@ -83,6 +88,7 @@ def prelu(input: Any, weight: Any) -> Tensor:
 
 
 @composed(space="nn")
+@choosing
 def elu(input: Any, alpha: float = 1.0) -> Tensor:
     """x above 0, `alpha * (exp(x) - 1)` below."""
     x = tensor_of(input)
@@ -90,6 +96,7 @@ def elu(input: Any, alpha: float = 1.0) -> Tensor:
 
 
 @composed(space="nn")
+@choosing
 def celu(input: Any, alpha: float = 1.0) -> Tensor:
     """x above 0, `alpha * (exp(x / alpha) - 1)` below."""
     x = tensor_of(input)
@@ -97,18 +104,21 @@ def celu(input: Any, alpha: float = 1.0) -> Tensor:
 
 
 @composed(space="nn")
+@choosing
 def selu(input: Any) -> Tensor:
     """`elu` scaled so that zero mean and unit variance are kept."""
     return elu(input, 1.6732632423543772) * 1.0507009873554805
 
 
 @composed(space="nn")
+@choosing
 def hardsigmoid(input: Any) -> Tensor:
     """x / 6 + 1/2, held between 0 and 1."""
     return hardtanh(tensor_of(input) / 6.0 + 0.5, 0.0, 1.0)
 
 
 @composed(space="nn")
+@choosing
 def hardswish(input: Any) -> Tensor:
     """x * hardsigmoid(x)."""
     x = tensor_of(input)
@@ -144,6 +154,7 @@ def softsign(input: Any) -> Tensor:
 
 
 @composed(space="nn")
+@choosing
 def threshold(input: Any, threshold: float, value: float) -> Tensor:
     """x above the threshold, `value` elsewhere."""
     x = tensor_of(input)
@@ -178,12 +189,83 @@ def normalize(input: Any, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -> T
 def dropout(input: Any, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
     """Zero for a random share `p` of the elements, the others larger by 1 / (1 - p)."""
     x = tensor_of(input)
+    return _dropped(x, x.shape, p, training, inplace)
+
+
+def _channels(x: Tensor, rank: int) -> tuple[int, ...]:
+    """The shape of one draw for each channel of (N, C, ...) or (C, ...) with `rank` dims behind."""
+    refuse(x.ndim not in (rank + 1, rank + 2), f"`dropout{rank}d` of shape {x.shape}",
+           f"it takes (N, C) or (C,) and {rank} dims", "reshape it, or use `dropout`", ShapeError)
+    lead = x.ndim - rank
+    return x.shape[:lead] + (1,) * rank
+
+
+def _dropped(x: Tensor, shape: tuple[int, ...], p: float, training: bool, inplace: bool) -> Tensor:
+    refuse(not 0 <= p <= 1, f"a dropout of {p}", "it is a probability", "choose it from 0 to 1", InvalidOperands)
     if not training or p == 0:
         out = x
     elif p == 1:
         out = x * zeros(x.shape, dtype=x.dtype)
     else:
-        out = x * to(rand_like(x) >= p, x.dtype) / (1.0 - p)
+        out = x * to(rand(*shape, dtype=x.dtype) >= p, x.dtype) / (1.0 - p)
+    return x.copy_(out) if inplace else out
+
+
+@composed(space="nn")
+def dropout1d(input: Any, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
+    """`dropout` of whole channels with one dim behind."""
+    x = tensor_of(input)
+    return _dropped(x, _channels(x, 1), p, training, inplace)
+
+
+@composed(space="nn")
+def dropout2d(input: Any, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
+    """`dropout` of whole channels with two dims behind."""
+    x = tensor_of(input)
+    return _dropped(x, _channels(x, 2), p, training, inplace)
+
+
+@composed(space="nn")
+def dropout3d(input: Any, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
+    """`dropout` of whole channels with three dims behind."""
+    x = tensor_of(input)
+    return _dropped(x, _channels(x, 3), p, training, inplace)
+
+
+def _alpha(x: Tensor, shape: tuple[int, ...], p: float, training: bool, inplace: bool) -> Tensor:
+    refuse(not 0 <= p < 1, f"an alpha dropout of {p}", "something must be left", "choose it from 0 to below 1",
+           InvalidOperands)
+    out = x
+    if training and p:
+        limit = -1.7580993408473766  # what SELU tends to
+        kept = rand(*shape, dtype=x.dtype) >= p
+        scale = 1.0 / math.sqrt((1.0 - p) * (1.0 + p * limit * limit))
+        out = where(kept, x, limit) * scale - scale * limit * p
+    return x.copy_(out) if inplace else out
+
+
+@composed(space="nn")
+def alpha_dropout(input: Any, p: float = 0.5, training: bool = False, inplace: bool = False) -> Tensor:
+    """`dropout` that keeps mean and variance of what `selu` gives."""
+    x = tensor_of(input)
+    return _alpha(x, x.shape, p, training, inplace)
+
+
+@composed(space="nn")
+def feature_alpha_dropout(input: Any, p: float = 0.5, training: bool = False, inplace: bool = False) -> Tensor:
+    """`alpha_dropout` of whole channels."""
+    x = tensor_of(input)
+    return _alpha(x, x.shape[:2] + (1,) * (x.ndim - 2), p, training, inplace)
+
+
+@composed(space="nn")
+def rrelu(
+    input: Any, lower: float = 1.0 / 8, upper: float = 1.0 / 3, training: bool = False, inplace: bool = False
+) -> Tensor:
+    """x, below 0 times a slope: drawn for each element in `training`, else the middle one."""
+    x = tensor_of(input)
+    slope: Any = rand_like(x) * (upper - lower) + lower if training else (lower + upper) / 2.0
+    out = where(x < 0, x * slope, x)
     return x.copy_(out) if inplace else out
 
 
@@ -199,5 +281,6 @@ def gumbel_softmax(logits: Any, tau: float = 1.0, hard: bool = False, dim: int =
     return top - soft.detach() + soft
 
 
+METHODS.update(("prelu", "hardshrink"))  # of the activations these are methods, too
 composed(space="nn")(softmax)
 composed(space="nn")(log_softmax)

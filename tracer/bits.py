@@ -9,6 +9,7 @@ from retape.ir.errors import InvalidOperands
 from retape.ir.types import COMPLEX, FLOAT, DType, complex_of, dtype_of, promote, type_of
 
 from .apply import as_operand
+from .creation import full_like
 from .numeric import absolute, isnan, logical_not, to, where
 from .shaping import stack
 from .tensor import Tensor
@@ -73,7 +74,7 @@ def bitwise_right_shift(input: Any, other: Any) -> Tensor:
 # ---- complex numbers
 
 
-@composed
+@composed(in_place=True)
 def sgn(input: Any) -> Tensor:
     """`sign`, and for complex numbers the direction `z / |z|`."""
     x = tensor_of(input)
@@ -152,6 +153,34 @@ def is_complex(input: Tensor) -> bool:
 def is_floating_point(input: Tensor) -> bool:
     """Whether the elements are float32 or float64."""
     return input.dtype.is_floating_point
+
+
+@composed
+def isneginf(input: Any) -> Tensor:
+    """Where `x` is minus infinity."""
+    return _infinite(input, -math.inf)
+
+
+@composed
+def isposinf(input: Any) -> Tensor:
+    """Where `x` is plus infinity."""
+    return _infinite(input, math.inf)
+
+
+def _infinite(input: Any, value: float) -> Tensor:
+    x = tensor_of(input)
+    refuse(x.dtype.category == COMPLEX, "the sign of a complex infinity", "complex numbers have no order",
+           "ask the real part", InvalidOperands)
+    return primitive("eq", floating(x), value)
+
+
+@composed
+def isreal(input: Any) -> Tensor:
+    """Where the imaginary part is 0."""
+    x = tensor_of(input)
+    if x.dtype.category != COMPLEX:
+        return full_like(x, True, dtype="bool")
+    return primitive("eq", primitive("imag", x), 0)
 
 
 # ---- questions

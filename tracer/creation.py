@@ -55,11 +55,17 @@ def tensor(data: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
         if array.dtype.kind in "fc" and dtype is None:
             dtype = default_float() if array.dtype.kind == "f" else complex_of(default_float())
         array = array.astype(dtype_of(dtype or array.dtype).numpy, copy=False)
+    return _finished(constant(array), requires_grad)
+
+
+def constant(array: np.ndarray[Any, Any], dtype: Any = None) -> Tensor:
+    """A tensor of values that are the same at every call of the code that makes it; in a trace, part of the program."""
+    array = array if dtype is None else array.astype(dtype_of(dtype).numpy)
     out = wrap(array)
     if state.tracer is not None:
         literal = Array(array, TensorType(dtype_of(array.dtype), array.shape))
         state.tracer.record(CATALOGUE["constant"], (), (literal,), out, False)
-    return _finished(out, requires_grad)
+    return out
 
 
 def from_numpy(array: np.ndarray[Any, Any], requires_grad: bool = False) -> Tensor:

@@ -178,6 +178,30 @@ def ifftshift(input: Any, dim: Any = None) -> Tensor:
 
 
 @composed(space="fft")
+def hfftn(input: Any, s: Sizes = None, dim: Any = None, norm: str | None = None) -> Tensor:
+    """`fftn` of a signal with a real spectrum, of which one half of the last dim is given."""
+    return _irfftn(conj(_complex(input)), s, dim, _turned(norm))
+
+
+@composed(space="fft")
+def hfft2(input: Any, s: Sizes = None, dim: Any = (-2, -1), norm: str | None = None) -> Tensor:
+    """`hfftn` over two dims."""
+    return hfftn(input, s, dim, norm)
+
+
+@composed(space="fft")
+def ihfftn(input: Any, s: Sizes = None, dim: Any = None, norm: str | None = None) -> Tensor:
+    """The inverse of `hfftn`."""
+    return conj(_rfftn(input, s, dim, _turned(norm)))
+
+
+@composed(space="fft")
+def ihfft2(input: Any, s: Sizes = None, dim: Any = (-2, -1), norm: str | None = None) -> Tensor:
+    """The inverse of `hfft2`."""
+    return ihfftn(input, s, dim, norm)
+
+
+@composed(space="fft")
 def fftfreq(n: int, d: float = 1.0, *, dtype: Any = None) -> Tensor:
     """The frequencies of `fft` for samples `d` apart."""
     half = (n - 1) // 2 + 1

@@ -156,7 +156,34 @@ def bernoulli_(self: Tensor, p: float = 0.5, *, generator: Any = None) -> Tensor
     return copy_(self, rand(*self.shape, generator=generator) < p)
 
 
-METHODS = ("fill_", "zero_", "copy_", "uniform_", "normal_", "bernoulli_")
+def exponential_(self: Tensor, lambd: float = 1.0, *, generator: Any = None) -> Tensor:
+    """Exponentially distributed numbers of rate `lambd` in place."""
+    from .creation import rand
+
+    uniform = rand(*self.shape, dtype=self.dtype, generator=generator)
+    return copy_(self, -apply(CATALOGUE["log1p"], (-uniform,)) / lambd)
+
+
+def log_normal_(self: Tensor, mean: float = 1.0, std: float = 2.0, *, generator: Any = None) -> Tensor:
+    """Exponentials of normal numbers in place."""
+    from .creation import randn
+
+    normal = randn(*self.shape, dtype=self.dtype, generator=generator) * std + mean
+    return copy_(self, apply(CATALOGUE["exp"], (normal,)))
+
+
+def random_(self: Tensor, from_: int = 0, to: int | None = None, *, generator: Any = None) -> Tensor:
+    """Uniform integers from [from_, to) in place; `random_(to)` begins at 0, `random_()` takes all that are exact."""
+    from .creation import randint
+
+    if to is None and from_:
+        from_, to = 0, from_
+    kind = self._data.dtype
+    largest = 2 if kind.kind == "b" else np.iinfo(kind).max if kind.kind in "iu" else 2 ** (np.finfo(kind).nmant + 1)
+    return copy_(self, randint(from_, largest if to is None else to, self.shape, generator=generator))
+
+
+METHODS = ("exponential_", "log_normal_", "random_", "fill_", "zero_", "copy_", "uniform_", "normal_", "bernoulli_")
 
 
 def setitem(self: Tensor, index: Any, value: Any) -> None:

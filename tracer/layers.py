@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 
 from retape.ir.errors import InvalidOperands, ShapeError
-from retape.ir.types import i64
 
 from .activations import dropout
-from .creation import arange, tensor
-from .numeric import where
+from .arranging import padded
+from .creation import arange, full
+from .numeric import to, where
 from .products import einsum, matmul
+from .selecting import scatter_reduce
 from .special import softmax
 from .state import no_grad
 from .tensor import Tensor
@@ -44,6 +45,54 @@ def embedding(input: Any, weight: Tensor, padding_idx: int | None = None) -> Ten
         return out
     fixed = primitive("eq", index, padding_idx % weight.shape[0]).unsqueeze(-1)
     return where(fixed, out.detach(), out)
+
+
+@composed(space="nn")
+def embedding_bag(
+    input: Any, weight: Tensor, offsets: Any = None, mode: str = "mean", per_sample_weights: Any = None,
+    include_last_offset: bool = False, padding_idx: int | None = None,
+) -> Tensor:
+    """The sum, mean or largest elements of the rows of `weight` that each bag of indices names.
+
+    Bags are the rows of a matrix, or begin in a vector at `offsets`; indices equal to `padding_idx` don't count.
+    """
+    index = tensor_of(input)
+    refuse(mode not in ("sum", "mean", "max"), f"`embedding_bag` by {mode!r}", "it is 'sum', 'mean' or 'max'",
+           "use one of these", InvalidOperands)
+    refuse((index.ndim == 1) == (offsets is None) or index.ndim > 2, f"`embedding_bag` of shape {index.shape}",
+           "bags are the rows of a matrix, or begin at `offsets` in a vector", "give one or the other", ShapeError)
+    refuse(per_sample_weights is not None and mode != "sum", f"`embedding_bag` by {mode!r} with weights",
+           "they are defined for sums", "use mode='sum'", InvalidOperands)
+    if offsets is None:
+        count, flat = index.shape[0], index.reshape(-1)
+        bags = arange(count).unsqueeze(1).expand(*index.shape).reshape(-1)
+    else:
+        starts, flat = tensor_of(offsets), index
+        count = starts.shape[0] - include_last_offset
+        bags = primitive("searchsorted", starts[:count], arange(flat.shape[0]), right=True) - 1
+    rows = primitive("take", weight, flat, axis=0)
+    counted = primitive("ne", flat, -1 if padding_idx is None else padding_idx % weight.shape[0])
+    if per_sample_weights is not None:
+        rows = rows * tensor_of(per_sample_weights).reshape(-1, 1)
+    shape = (count, weight.shape[1])
+    hits = primitive("take_add", to(counted, "int64"), bags, shape=(count,), axis=0).unsqueeze(1)
+    if mode == "max":
+        lowest = full(shape, -math.inf, dtype=weight.dtype)
+        kept = where(counted.unsqueeze(1), rows, -math.inf)
+        top = scatter_reduce(lowest, 0, bags.unsqueeze(1).expand(*rows.shape), kept, "amax")
+        return where(primitive("eq", hits, 0), 0.0, top)
+    total = primitive("take_add", where(counted.unsqueeze(1), rows, 0.0), bags, shape=shape, axis=0)
+    return total if mode == "sum" else total / where(primitive("eq", hits, 0), 1, hits)
+
+
+@composed(space="nn")
+def channel_shuffle(input: Any, groups: int) -> Tensor:
+    """Channels (dim 1) dealt out in turn to groups."""
+    x = tensor_of(input)
+    refuse(x.ndim < 3 or groups < 1 or x.shape[1] % groups, f"{groups} groups of shape {x.shape}",
+           "the groups of channels are equally large", "choose a divisor of the channels", ShapeError)
+    n, c, *rest = x.shape
+    return x.reshape(n, groups, c // groups, *rest).transpose(1, 2).reshape(x.shape)
 
 
 # ---- norms
@@ -144,6 +193,19 @@ def instance_norm(
     return _scaled(_centred(x, tuple(range(2, x.ndim)), eps), _per_channel(weight, x), _per_channel(bias, x))
 
 
+@composed(space="nn")
+def local_response_norm(input: Any, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> Tensor:
+    """x / (k + alpha m) ** beta, with m the mean square over `size` neighbouring channels, zeros beyond the ends."""
+    x = tensor_of(input)
+    refuse(x.ndim < 3 or size < 1, f"`local_response_norm` of shape {x.shape}, {size} channels",
+           "it takes (N, C, ...) with dims behind", "reshape it", ShapeError)
+    pairs = [(0, 0)] * x.ndim
+    pairs[1] = (size // 2, (size - 1) // 2)
+    near = padded(x * x, pairs, 0.0).unfold(1, size, 1)
+    mean = primitive("mean", near, axis=(x.ndim,), keepdims=False)
+    return x / primitive("pow", mean * alpha + k, beta)
+
+
 # ---- attention
 
 
@@ -166,67 +228,3 @@ def scaled_dot_product_attention(
         scores = where(mask, scores, -math.inf) if mask._data.dtype.kind == "b" else scores + mask
     weights = softmax(scores, -1)
     return matmul(dropout(weights, dropout_p) if dropout_p else weights, v)
-
-
-# ---- resampling
-
-
-def _sizes(x: Tensor, size: Any, scale: Any) -> tuple[list[int], list[float | None]]:
-    """The target extents of the spatial dims, and the scales where these were given."""
-    rank = x.ndim - 2
-    if size is not None:
-        wanted = [size] * rank if isinstance(size, int) else list(size)
-        return wanted, [None] * rank
-    refuse(scale is None, "`interpolate` without a size", "the result's extents would be unknown",
-           "pass `size` or `scale_factor`", InvalidOperands)
-    scales = [float(scale)] * rank if isinstance(scale, (int, float)) else [float(s) for s in scale]
-    return [math.floor(e * s) for e, s in zip(x.shape[2:], scales, strict=True)], [*scales]
-
-
-@composed(space="nn")
-def interpolate(
-    input: Any, size: Any = None, scale_factor: Any = None, mode: str = "nearest", align_corners: bool | None = None,
-    recompute_scale_factor: bool | None = None, antialias: bool = False,
-) -> Tensor:
-    """Spatial dims (those behind N and C) resampled: "nearest", "nearest-exact", "linear", "bilinear", "area"."""
-    x = tensor_of(input)
-    refuse(mode not in ("nearest", "nearest-exact", "linear", "bilinear", "trilinear", "area") or antialias,
-           f"`interpolate` by {mode!r}{' with antialias' if antialias else ''}",
-           "only nearest, linear and area are known", "use mode='bilinear'", InvalidOperands)
-    sizes, scales = _sizes(x, size, scale_factor)
-    if mode == "area":
-        from .pooling import adaptive_average
-
-        return adaptive_average(x, sizes)
-    for number, (extent, scale) in enumerate(zip(sizes, scales, strict=True)):
-        dim = number + 2
-        if recompute_scale_factor:
-            scale = None
-        x = _nearest(x, dim, extent, scale, mode == "nearest-exact") if mode.startswith("nearest") else \
-            _straight(x, dim, extent, scale, bool(align_corners))
-    return x
-
-
-def _nearest(x: Tensor, dim: int, extent: int, scale: float | None, exact: bool) -> Tensor:
-    old = x.shape[dim]
-    step = 1.0 / scale if scale else old / extent
-    places = np.minimum(np.floor((np.arange(extent) + (0.5 if exact else 0.0)) * step).astype(np.int64), old - 1)
-    return primitive("take", x, tensor(places.tolist(), dtype=i64), axis=dim)
-
-
-def _straight(x: Tensor, dim: int, extent: int, scale: float | None, corners: bool) -> Tensor:
-    """Between neighbours in a straight line; with `corners` the first and last elements stay where they are."""
-    old = x.shape[dim]
-    order = np.arange(extent)
-    if corners:
-        places = order * ((old - 1) / (extent - 1) if extent > 1 else 0.0)
-    else:
-        places = np.maximum((order + 0.5) * (1.0 / scale if scale else old / extent) - 0.5, 0.0)
-    below = np.minimum(np.floor(places).astype(np.int64), old - 1)
-    above = np.minimum(below + 1, old - 1)
-    shape = (extent,) + (1,) * (x.ndim - dim - 1)
-    weight = tensor((places - below).tolist(), dtype=x.dtype).reshape(shape)
-    low, high = (primitive("take", x, tensor(i.tolist(), dtype=i64), axis=dim) for i in (below, above))
-    return low * (1.0 - weight) + high * weight
-
-

@@ -59,6 +59,12 @@ def sub(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
     return primitive("sub", input, other if alpha == 1 else primitive("mul", other, alpha))
 
 
+@composed
+def rsub(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
+    """`y - alpha * x`."""
+    return sub(other, input, alpha=alpha)
+
+
 @composed(in_place=True)
 def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
     """`x / y`, rounded towards zero ("trunc") or towards minus infinity ("floor") where asked for."""

@@ -13,7 +13,7 @@ import numpy as np
 
 from retape.ir.errors import InvalidOperands
 
-from . import arranging, creation, fft, linalg, numeric, order, products, selecting, shaping, statistics
+from . import arranging, creation, differences, fft, linalg, numeric, order, products, selecting, shaping, statistics
 from .apply import located
 from .indexing import getitem
 from .state import state
@@ -145,8 +145,8 @@ _OWN: dict[Any, Callable[..., Any]] = {
     np.take_along_axis: lambda arr, indices, axis=-1: selecting.take_along_dim(arr, indices, axis),
     np.take: lambda a, indices, axis=None: selecting.take(a, indices) if axis is None else getitem(
         tensor_of(a), (*(slice(None),) * (axis % tensor_of(a).ndim), indices)),
-    np.diff: lambda a, n=1, axis=-1: statistics.diff(a, n, axis),
-    np.trapezoid: lambda y, x=None, dx=1.0, axis=-1: statistics.trapezoid(y, x, dx=dx, dim=axis),
+    np.diff: lambda a, n=1, axis=-1: differences.diff(a, n, axis),
+    np.trapezoid: lambda y, x=None, dx=1.0, axis=-1: differences.trapezoid(y, x, dx=dx, dim=axis),
     np.quantile: lambda a, q, axis=None, *, keepdims=False: order.quantile(a, q, axis, keepdims),
     np.tensordot: lambda a, b, axes=2: products.tensordot(a, b, axes),
     np.diagonal: lambda a, offset=0, axis1=0, axis2=1: shaping.diagonal(a, offset, axis1, axis2),

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections import namedtuple
 from typing import Any
+
+import numpy as np
 
 from retape.ir.errors import AxisError, OutOfBounds
 from retape.ir.types import i64
 
-from .creation import full, rand, tensor
-from .numeric import floor, isnan, to, where
+from .creation import constant, full, rand, tensor
+from .numeric import clamp, floor, isnan, to, where
 from .places import coordinates_of, extent_of, places_of
 from .shaping import cat, movedim, narrow, stack
 from .statistics import Extremum, any_, count_nonzero, picked
 from .tensor import Tensor
 from .vocabulary import axis_of, composed, either, floating, primitive, refuse, tensor_of
+
+Histogram = namedtuple("Histogram", ["hist", "bin_edges"])
 
 
 @composed
@@ -97,6 +102,23 @@ def nanmedian(input: Any, dim: int | None = None, keepdim: bool = False) -> Any:
 
 
 @composed
+def mode(input: Any, dim: int = -1, keepdim: bool = False) -> Any:
+    """The most frequent value along a dim, the least of several, and its last place."""
+    x = tensor_of(input)
+    at = axis_of(dim, x)
+    refuse(x.ndim and not x.shape[at], "`mode` of no elements", "there is none", "check the shape", OutOfBounds)
+    if not x.ndim:
+        return Extremum(x, primitive("argsort", x, axis=0, descending=False))
+    indices = movedim(primitive("argsort", x, axis=at, descending=False), at, -1)
+    rows = primitive("gather", movedim(x.detach(), at, -1), indices, axis=x.ndim - 1)
+    behind = primitive("searchsorted", rows, rows, right=True)
+    counts = behind - primitive("searchsorted", rows, rows, right=False)
+    run = primitive("argmax", counts, axis=(x.ndim - 1,), keepdims=True)
+    last = primitive("gather", behind, run, axis=x.ndim - 1) - 1
+    return picked(x, movedim(primitive("gather", indices, last, axis=x.ndim - 1), -1, at), at, keepdim)
+
+
+@composed
 def quantile(input: Any, q: Any, dim: int | None = None, keepdim: bool = False, *, interpolation: str = "linear") \
         -> Tensor:
     """The value below which the share `q` of the elements lies, between neighbours in a straight line."""
@@ -115,6 +137,25 @@ def quantile(input: Any, q: Any, dim: int | None = None, keepdim: bool = False, 
     out = low + (high - low) * (0.5 if interpolation == "midpoint" else weight.reshape(-1))
     broken = count_nonzero(isnan(rows), -1, True) > 0
     out = movedim(where(broken, float("nan"), out), -1, 0)
+    if keepdim:
+        out = out.reshape(-1, *(1,) * x.ndim) if dim is None else out.unsqueeze(kept + 1)
+    return out.reshape(*share.shape, *out.shape[1:])
+
+
+@composed
+def nanquantile(input: Any, q: Any, dim: int | None = None, keepdim: bool = False) -> Tensor:
+    """`quantile` of the elements that are numbers; NaN where there is none."""
+    x = tensor_of(input)
+    share = tensor_of(q) if isinstance(q, Tensor) else tensor(q, dtype=x.dtype)
+    flat, kept = (x.reshape(-1), 0) if dim is None else (x, axis_of(dim, x))
+    rows = movedim(sort(flat, kept).values, kept, -1)  # NaN stands behind the numbers
+    count = to(count_nonzero(primitive("eq", rows, rows), -1, True), x.dtype) - 1.0
+    place = clamp(share.reshape(-1), 0.0, 1.0) * where(count < 0, 0.0, count)
+    below = floor(place)
+    index = to(below, "int64")
+    upper = where(below < count, index + 1, index)
+    low, high = (primitive("gather", rows, i, axis=rows.ndim - 1) for i in (index, upper))
+    out = movedim(low + (high - low) * (place - below), -1, 0)
     if keepdim:
         out = out.reshape(-1, *(1,) * x.ndim) if dim is None else out.unsqueeze(kept + 1)
     return out.reshape(*share.shape, *out.shape[1:])
@@ -219,6 +260,41 @@ def histc(input: Any, bins: int = 100, min: float = 0, max: float = 0) -> Tensor
     place = where(primitive("eq", x, most), bins - 1, place)
     inside = primitive("logical_and", x >= least, x <= most)
     return primitive("take_add", to(inside, x.dtype), where(inside, place, 0), shape=(bins,), axis=0)
+
+
+@composed
+def histogram(
+    input: Any, bins: Any, *, range: Any = None, weight: Any = None, density: bool = False
+) -> Any:
+    """How many elements (or what weight) each bin holds, and the bins' edges: so many equal parts, or edges given."""
+    x = floating(input).reshape(-1)
+    if isinstance(bins, int):
+        low, high = (float(x.amin()), float(x.amax())) if range is None and x.numel() else range or (0.0, 1.0)
+        low, high = (low - 0.5, high + 0.5) if low == high else (low, high)
+        edges = constant(np.linspace(low, high, bins + 1), x.dtype)
+    else:
+        edges = tensor_of(bins)
+    count = edges.shape[0] - 1
+    place = primitive("searchsorted", edges, x, right=True) - 1
+    place = where(primitive("eq", x, edges[-1:]), count - 1, place)
+    inside = primitive("logical_and", place >= 0, place < count)
+    parts = to(inside, x.dtype) if weight is None else where(inside, tensor_of(weight).reshape(-1), 0)
+    hist = primitive("take_add", parts, where(inside, place, 0), shape=(count,), axis=0)
+    if density:
+        hist = hist / (hist.sum() * (edges[1:] - edges[:-1]))
+    return Histogram(hist, edges)
+
+
+@composed(method=False)
+def isin(elements: Any, test_elements: Any, *, assume_unique: bool = False, invert: bool = False) -> Tensor:
+    """Where an element is one of `test_elements`."""
+    x, known = tensor_of(elements), tensor_of(test_elements).reshape(-1)
+    if not known.numel():
+        return full(x.shape, invert, dtype="bool")
+    row = sort(known).values
+    place = primitive("searchsorted", row, x, right=False)
+    found = primitive("eq", primitive("take", row, where(place < row.numel(), place, 0), axis=0), x)
+    return primitive("eq", found, False) if invert else found
 
 
 @composed

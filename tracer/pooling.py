@@ -8,13 +8,15 @@ from typing import Any
 
 import numpy as np
 
+from retape.ir.errors import ShapeError
+
 from .arranging import padded
 from .convolution import overlapped, per_dim, windows
-from .creation import arange, tensor
+from .creation import arange, tensor, zeros
 from .numeric import isnan, to, where
 from .shaping import permute, stack
 from .tensor import Tensor
-from .vocabulary import composed, primitive, tensor_of
+from .vocabulary import choosing, composed, primitive, refuse, tensor_of
 
 
 class _Windows:
@@ -193,4 +195,52 @@ def fold(
     return padded(whole, [(0, 0), (0, 0), *((-p, -p) for p in pads)])
 
 
-FUNCTIONAL_ONLY = {"unfold": _columns}
+def _unpooled(
+    rank: int, input: Any, indices: Any, kernel_size: Any, stride: Any, padding: Any, output_size: Any
+) -> Tensor:
+    x, places = tensor_of(input), tensor_of(indices)
+    size, pad = per_dim(kernel_size, rank), per_dim(padding, rank)
+    step = size if stride is None else per_dim(stride, rank)
+    lead, extents = x.shape[: x.ndim - rank], x.shape[x.ndim - rank :]
+    if output_size is None:
+        wanted = tuple((e - 1) * s - 2 * p + k for e, s, p, k in zip(extents, step, pad, size, strict=True))
+    else:
+        wanted = tuple(output_size)[-rank:]
+    refuse(places.shape != x.shape, f"unpooling of shape {x.shape} with places of shape {places.shape}",
+           "there is one place for each element", "use the indices that `max_pool` gave", ShapeError)
+    whole = zeros(*lead, math.prod(wanted), dtype=x.dtype)
+    return primitive("put", whole, places.reshape(*lead, -1), x.reshape(*lead, -1), axis=len(lead)).reshape(
+        *lead, *wanted)
+
+
+@composed(space="nn")
+def max_unpool1d(
+    input: Any, indices: Any, kernel_size: Any, stride: Any = None, padding: Any = 0, output_size: Any = None
+) -> Tensor:
+    """The largest elements put back to where `max_pool1d` took them, zeros elsewhere."""
+    return _unpooled(1, input, indices, kernel_size, stride, padding, output_size)
+
+
+@composed(space="nn")
+def max_unpool2d(
+    input: Any, indices: Any, kernel_size: Any, stride: Any = None, padding: Any = 0, output_size: Any = None
+) -> Tensor:
+    """The largest elements put back to where `max_pool2d` took them, zeros elsewhere."""
+    return _unpooled(2, input, indices, kernel_size, stride, padding, output_size)
+
+
+@composed(space="nn")
+def max_unpool3d(
+    input: Any, indices: Any, kernel_size: Any, stride: Any = None, padding: Any = 0, output_size: Any = None
+) -> Tensor:
+    """The largest elements put back to where `max_pool3d` took them, zeros elsewhere."""
+    return _unpooled(3, input, indices, kernel_size, stride, padding, output_size)
+
+
+@choosing
+def _relu(input: Any) -> Tensor:
+    """max(x, 0); the derivative at 0 is 0."""
+    return primitive("relu", tensor_of(input))
+
+
+FUNCTIONAL_ONLY: dict[str, Callable[..., Any]] = {"unfold": _columns, "relu": _relu}

@@ -234,3 +234,10 @@ def _contracted(x: Tensor, left: str, y: Tensor, right: str, later: set[str]) ->
     out = primitive("matmul", a.reshape(*lead, math.prod(m), count), b.reshape(*lead, count, math.prod(k)))
     return out.reshape(*lead, *m, *k), "".join([*batch, *rows, *columns])
 
+
+@composed
+def vdot(input: Any, other: Any) -> Tensor:
+    """The product of two vectors, the first one's elements conjugated."""
+    x, y = tensor_of(input), tensor_of(other)
+    out: Tensor = dot(conj(x) if x._data.dtype.kind == "c" else x, y)
+    return out

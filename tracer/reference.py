@@ -76,7 +76,8 @@ def element_types(op: Op) -> str:
     return "all" if len(kinds) == 4 else ", ".join(kinds)
 
 
-_FLOATS = frozenset({"solve", "slogdet", "cholesky", "eigh", "qr", "svd", "pinv", "matrix_exp", "polygamma"})
+_FLOATS = frozenset({"solve", "slogdet", "cholesky", "eigh", "qr", "svd", "pinv", "matrix_exp", "polygamma",
+                     "lu", "erfinv"})
 
 
 def row(op: Op) -> str:
@@ -114,7 +115,7 @@ def _calls() -> Iterator[tuple[str, str, str]]:
         aliased = surface.ALIASES.get(name)
         doc = f"`{aliased}`." if aliased else _first_sentence(function)
         yield name, _signature(name, function) if not aliased else name, f"{_places(name)} | {doc}"
-    for space in ("linalg", "fft"):
+    for space in ("linalg", "fft", "special"):
         for name, function in surface.space(space).items():
             yield f"{space}.{name}", _signature(f"{space}.{name}", function), f"{space} | {_first_sentence(function)}"
     for name, function in FUNCTIONAL_ONLY.items():

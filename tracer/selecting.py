@@ -9,9 +9,10 @@ from retape.ir.errors import InvalidOperands, ShapeError
 from retape.ir.shapes import broadcast_shapes
 from retape.ir.types import i64
 
-from .creation import full, ones_like
-from .indexing import advanced, getitem
-from .numeric import masked_fill, to, where
+from .creation import full, ones
+from .indexing import advanced, basic_index, getitem
+from .numeric import isfinite, isnan, masked_fill, to, where
+from .shaping import cat, narrow
 from .special import expanded, together
 from .tensor import Tensor
 from .vocabulary import axis_of, composed, primitive, refuse, tensor_of
@@ -20,8 +21,10 @@ from .vocabulary import axis_of, composed, primitive, refuse, tensor_of
 @composed
 def gather(input: Any, dim: int, index: Any) -> Tensor:
     """Along `dim`, the element that `index` names at each place."""
-    x = tensor_of(input)
-    return primitive("gather", x, tensor_of(index), axis=axis_of(dim, x))
+    x, places = tensor_of(input), tensor_of(index)
+    if not x.ndim and places.ndim < 2:
+        return primitive("gather", x.reshape(1), places.reshape(-1), axis=axis_of(dim, x)).reshape(places.shape)
+    return primitive("gather", x, places, axis=axis_of(dim, x))
 
 
 @composed
@@ -95,19 +98,89 @@ def scatter_add(input: Any, dim: int, index: Any, src: Any) -> Tensor:
 
 @composed(in_place=True)
 def scatter_reduce(input: Any, dim: int, index: Any, src: Any, reduce: str, *, include_self: bool = True) -> Tensor:
-    """`scatter_add` ("sum"), or the mean of what meets in a place; `include_self` counts what was there."""
+    """What meets in a place reduced by "sum", "prod", "mean", "amax" or "amin"; `include_self` counts what was there.
+    """
     x, places = tensor_of(input), tensor_of(index)
-    refuse(reduce not in ("sum", "mean"), f"`scatter_reduce` by {reduce!r}", "only 'sum' and 'mean' are known",
-           "sort by the index and use `unique_consecutive`, or loop over the values", InvalidOperands)
+    refuse(reduce not in ("sum", "prod", "mean", "amax", "amin"), f"`scatter_reduce` by {reduce!r}",
+           "it is 'sum', 'prod', 'mean', 'amax' or 'amin'", "use one of these", InvalidOperands)
     at, given = axis_of(dim, x), _sources(places, tensor_of(src))
+    if not x.ndim:
+        return scatter_reduce(x.reshape(1), 0, places.reshape(1), given.reshape(1), reduce,
+                              include_self=include_self).reshape(())
+    if reduce == "prod":
+        return _products(x, at, places, given, include_self)
+    hits = primitive("scatter_add", full(given.shape, 1, dtype="int64"), places, shape=x.shape, axis=at)
+    if reduce in ("amax", "amin"):
+        return _extremes(x, at, places, given, hits, reduce == "amax", include_self)
     total = primitive("scatter_add", given, places, shape=x.shape, axis=at)
-    hits = primitive("scatter_add", ones_like(given), places, shape=x.shape, axis=at)
-    kept = x if include_self else where(primitive("eq", hits, 0), x, 0)
-    out = kept + total
+    out = (x if include_self else where(primitive("eq", hits, 0), x, 0)) + total
     if reduce == "mean":
         count = hits + 1 if include_self else where(primitive("eq", hits, 0), 1, hits)
         out = out / count if x.dtype.is_differentiable else primitive("floor_divide", out, count)
     return to(out, x.dtype)
+
+
+def _in_order(places: Tensor, given: Tensor, keys: Tensor, at: int, descending: bool = False) -> tuple[Tensor, Tensor]:
+    """Places and values sorted along a dim by keys; of several writes to one place the last counts."""
+    order = primitive("argsort", keys, axis=at, descending=descending)
+    return gather(places, at, order), gather(given, at, order)
+
+
+def _products(x: Tensor, at: int, places: Tensor, given: Tensor, include_self: bool) -> Tensor:
+    """Places sorted, and each value multiplied with all before it in the same place, in log2(n) steps; division-free,
+    so that zeros are no trouble to the derivative."""
+    places = where(places < 0, places + x.shape[at], places)
+    wide, run = _in_order(places, given, places, at)
+    step, count = 1, wide.shape[at]
+    while step < count:
+        same = primitive("eq", narrow(wide, at, step, count - step), narrow(wide, at, 0, count - step))
+        later = narrow(run, at, step, count - step) * where(same, narrow(run, at, 0, count - step), 1)
+        run = cat([narrow(run, at, 0, step), to(later, run.dtype)], at)
+        step *= 2
+    last = primitive("ne", narrow(wide, at, 1, count - 1), narrow(wide, at, 0, count - 1)) if count else wide
+    ends = ones(*wide.shape[:at], min(count, 1), *wide.shape[at + 1 :], dtype="bool")
+    whole = where(cat([to(last, "bool"), ends], at), to(run, x.dtype), 0)
+    product = primitive("scatter_add", whole, wide, shape=x.shape, axis=at)
+    hit = primitive("ne", primitive("scatter_add", full(wide.shape, 1, dtype="int64"), wide, shape=x.shape, axis=at), 0)
+    return where(hit, product * x if include_self else product, x)
+
+
+def _extremes(
+    x: Tensor, at: int, places: Tensor, given: Tensor, hits: Tensor, largest: bool, include_self: bool
+) -> Tensor:
+    """The last write of sorted values is the extreme one; those that equal it share the gradient."""
+    order, values = _in_order(places, given.detach(), given.detach(), at, not largest)
+    top = primitive("put", x.detach(), order, values, axis=at)
+    if include_self:
+        top = primitive("maximum" if largest else "minimum", top, x.detach())
+    if not x.dtype.is_floating_point:
+        return top
+    chosen = _equal(given, gather(top, at, places))
+    own = _equal(x, top) if include_self else primitive("eq", hits, 0)
+    count = primitive("scatter_add", to(chosen, x.dtype), places, shape=x.shape, axis=at) + to(own, x.dtype)
+    shares = primitive("scatter_add", where(chosen, given, 0), places, shape=x.shape, axis=at)
+    mean = (shares + where(own, x, 0)) / count
+    # the mean of equals may be off by a rounding, their difference from it is not
+    return where(isfinite(mean), top + (mean - mean.detach()), mean)
+
+
+def _equal(x: Tensor, y: Tensor) -> Tensor:
+    return primitive("logical_or", primitive("eq", x, y), primitive("logical_and", isnan(x), isnan(y)))
+
+
+def _along(index: Any, source: Tensor, at: int) -> Tensor:
+    """An index of slices along a dim as one of elements."""
+    places = tensor_of(index).reshape(-1, *(1,) * (source.ndim - at - 1)) if source.ndim else tensor_of(index)
+    return expanded(places, source.shape)
+
+
+@composed(in_place=True)
+def index_reduce(input: Any, dim: int, index: Any, source: Any, reduce: str, *, include_self: bool = True) -> Tensor:
+    """Slices of `source` reduced with those along `dim` that `index` names: by "prod", "mean", "amax" or "amin"."""
+    x, given = tensor_of(input), tensor_of(source)
+    refuse(reduce not in ("prod", "mean", "amax", "amin"), f"`index_reduce` by {reduce!r}",
+           "it is 'prod', 'mean', 'amax' or 'amin'", "use one of these, or `index_add`", InvalidOperands)
+    return scatter_reduce(x, dim, _along(index, given, axis_of(dim, x)), given, reduce, include_self=include_self)
 
 
 @composed(in_place=True)
@@ -172,3 +245,50 @@ def fill_diagonal(input: Any, fill_value: Any) -> Tensor:
     rows = min(x.shape)
     line = primitive("arange", start=0, stop=rows, step=1, dtype=i64)
     return advanced(x, (line,) * x.ndim).written(fill_value, False)
+
+
+@composed(in_place=True)
+def put(input: Any, index: Any, source: Any, accumulate: bool = False) -> Tensor:
+    """`input` with elements written (or added) at places of the flattened tensor."""
+    x = tensor_of(input)
+    return index_put(x.reshape(-1), (tensor_of(index),), source, accumulate).reshape(x.shape)
+
+
+# ---- views written to, as new tensors
+
+
+def _written(x: Tensor, src: Any, index: tuple[Any, ...]) -> Tensor:
+    canonical = basic_index(index, x.shape)
+    value = tensor_of(src)
+    value = value if value.dtype is x.dtype else to(value, x.dtype)
+    return primitive("slice_scatter", x, value, index=canonical)
+
+
+@composed
+def slice_scatter(
+    input: Any, src: Any, dim: int = 0, start: int | None = None, end: int | None = None, step: int = 1
+) -> Tensor:
+    """`input` with a slice along `dim` replaced."""
+    x = tensor_of(input)
+    return _written(x, src, (*(slice(None),) * axis_of(dim, x), slice(start, end, step)))
+
+
+@composed
+def select_scatter(input: Any, src: Any, dim: int, index: int) -> Tensor:
+    """`input` with the element `index` along `dim` replaced."""
+    x = tensor_of(input)
+    return _written(x, src, (*(slice(None),) * axis_of(dim, x), index))
+
+
+@composed
+def diagonal_scatter(input: Any, src: Any, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tensor:
+    """`input` with a diagonal replaced."""
+    x, value = tensor_of(input), tensor_of(src)
+    row, column = axis_of(dim1, x), axis_of(dim2, x)
+    rest = [d for d in range(x.ndim) if d not in (row, column)]
+    axes = (row, column, *rest)
+    length = max(min(x.shape[row] + min(offset, 0), x.shape[column] - max(offset, 0)), 0)
+    line = primitive("arange", start=0, stop=length, step=1, dtype=i64)
+    turned = primitive("permute", value, axes=(value.ndim - 1, *range(value.ndim - 1)))
+    whole = index_put(primitive("permute", x, axes=axes), (line + max(-offset, 0), line + max(offset, 0)), turned)
+    return primitive("permute", whole, axes=tuple(axes.index(d) for d in range(x.ndim)))

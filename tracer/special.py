@@ -41,6 +41,18 @@ def xlogy(input: Any, other: Any) -> Tensor:
     return where(fixed, 0.0, x * primitive("log", where(fixed, 1.0, y)))
 
 
+@composed(in_place=True)
+def erfinv(input: Any) -> Tensor:
+    """The inverse of `erf`: infinite at -1 and 1, NaN beyond."""
+    return primitive("erfinv", floating(input))
+
+
+@composed
+def ldexp(input: Any, other: Any) -> Tensor:
+    """x * 2**y."""
+    return primitive("mul", input, primitive("pow", 2.0, floating(other)))
+
+
 @composed
 def logaddexp2(input: Any, other: Any) -> Tensor:
     """log2(2**x + 2**y), without overflow."""
@@ -80,6 +92,28 @@ def cbrt(input: Any) -> Tensor:
 def clip(input: Any, min: Any = None, max: Any = None) -> Tensor:
     """`clamp`."""
     return clamp(input, min, max)
+
+
+@composed(space="special")
+def entr(input: Any) -> Tensor:
+    """-x log(x), 0 at 0 and -inf below."""
+    x = floating(input)
+    return where(x < 0, -math.inf, -xlogy(x, where(x < 0, 1.0, x)))
+
+
+@composed(space="special")
+def xlog1py(input: Any, other: Any) -> Tensor:
+    """x * log(1 + y), and 0 where x is 0."""
+    x, y = floating(input), tensor_of(other)
+    fixed = primitive("logical_and", primitive("eq", x, 0), primitive("logical_or", y <= -1, primitive(
+        "eq", y, math.inf)))
+    return where(fixed, 0.0, x * primitive("log1p", where(fixed, 0.0, y)))
+
+
+@composed(space="special")
+def ndtr(input: Any) -> Tensor:
+    """The normal distribution function."""
+    return primitive("erfc", floating(input) * -math.sqrt(0.5)) * 0.5
 
 
 # ---- sums of exponentials

@@ -284,29 +284,3 @@ def cummin(input: Any, dim: int = 0) -> Any:
     x = tensor_of(input)
     indices = primitive("cumargmax", _reversed(x), axis=axis_of(dim, x))
     return Extremum(primitive("gather", x, indices, axis=axis_of(dim, x)) if x.ndim else x, indices)
-
-
-@composed
-def diff(input: Any, n: int = 1, dim: int = -1) -> Tensor:
-    """Differences of neighbours along a dim, `n` times."""
-    x = tensor_of(input)
-    at = axis_of(dim, x)
-    for _ in range(n):
-        count = max(x.shape[at] - 1, 0)
-        later, before = narrow(x, at, x.shape[at] - count, count), narrow(x, at, 0, count)
-        x = primitive("ne", later, before) if x._data.dtype.kind == "b" else later - before
-    return x
-
-
-@composed(method=False)
-def trapezoid(y: Any, x: Any = None, *, dx: float = 1.0, dim: int = -1) -> Tensor:
-    """The integral of samples by the trapezoidal rule."""
-    values = tensor_of(y)
-    at, count = axis_of(dim, values), values.shape[dim] - 1
-    means = (narrow(values, at, 1, count) + narrow(values, at, 0, count)) / 2.0
-    if x is None:
-        return primitive("sum", means, axis=(at,), keepdims=False) * dx
-    steps = diff(x, 1, -1 if tensor_of(x).ndim == 1 else at)
-    if steps.ndim == 1:
-        steps = steps.reshape((count,) + (1,) * (values.ndim - at - 1))
-    return primitive("sum", means * steps, axis=(at,), keepdims=False)

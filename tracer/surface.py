@@ -22,17 +22,24 @@ from . import (
     arranging,
     bits,
     convolution,
+    differences,
+    elimination,
     fft,
+    grids,
     inplace,
     layers,
     linalg,
     losses,
+    margins,
     numeric,
     order,
+    parts,
     pooling,
     products,
+    resampling,
     selecting,
     shaping,
+    signals,
     special,
     statistics,
 )
@@ -41,7 +48,8 @@ from .indexing import getitem
 from .tensor import Tensor
 from .vocabulary import COMPOSED, FUNCTIONAL, IN_PLACE, METHODS, SPACES
 
-del activations, arranging, convolution, fft, layers, linalg, losses, order, products, selecting, special, statistics
+del activations, arranging, convolution, differences, elimination, fft, grids, layers, linalg, losses, margins, order
+del parts, products, resampling, selecting, signals, special, statistics
 
 Function = Callable[..., Any]
 
@@ -59,11 +67,18 @@ ALIASES = {
     "concatenate": "cat", "swapaxes": "transpose", "swapdims": "transpose", "moveaxis": "movedim", "arcsin": "asin",
     "arccos": "acos", "arctan": "atan", "arctan2": "atan2", "arcsinh": "asinh", "arccosh": "acosh", "arctanh": "atanh",
     "fix": "trunc", "special_xlogy": "xlogy", "row_stack": "vstack", "ger": "outer", "gammaln": "lgamma",
-    "positive": "clone", "expit": "sigmoid",
+    "positive": "clone", "expit": "sigmoid", "trapz": "trapezoid",
 }
 # beside the activations and layers themselves, what torch has under both names
 BOTH = ("relu", "sigmoid", "tanh", "one_hot", "pixel_shuffle", "pixel_unshuffle")
-CASTS = {"float": "float32", "double": "float64", "int": "int32", "long": "int64", "bool": "bool"}
+# the names of `rt.special` that are `rt`'s, or stand for one of these
+SPECIAL = {
+    **{name: name for name in ("digamma", "erf", "erfc", "erfinv", "exp2", "expit", "expm1", "gammaln", "log1p",
+                               "log_softmax", "logit", "logsumexp", "polygamma", "round", "sinc", "softmax", "xlogy")},
+    "psi": "digamma", "multigammaln": "mvlgamma",
+}
+CASTS = {"float": "float32", "double": "float64", "int": "int32", "long": "int64", "bool": "bool", "short": "int16",
+         "char": "int8", "byte": "uint8", "cfloat": "complex64", "cdouble": "complex128"}
 
 
 def _unary(op: Op) -> Function:
@@ -148,7 +163,9 @@ def functions() -> dict[str, Function]:
 
 
 def space(name: str) -> dict[str, Function]:
-    """The functions of a namespace: "linalg", "fft" or "nn.functional"."""
+    """The functions of a namespace: "linalg", "fft", "special" or "nn.functional"."""
+    if name == "special":
+        return {**SPACES[name], **{n: f for n, real in SPECIAL.items() if (f := function(real)) is not None}}
     if name != "nn.functional":
         return SPACES[name]
     found = {known: function(known) for known in (*FUNCTIONAL, *BOTH)}
@@ -160,6 +177,8 @@ def namespace(name: str) -> tuple[Callable[[str], Any], Callable[[], list[str]]]
     def find(attribute: str) -> Any:
         if name != "nn.functional":
             found = SPACES[name].get(attribute)
+            if found is None and name == "special" and attribute in SPECIAL:
+                found = function(SPECIAL[attribute])
         else:
             found = pooling.FUNCTIONAL_ONLY.get(attribute)
             if found is None and (attribute in FUNCTIONAL or attribute in BOTH):
@@ -248,19 +267,31 @@ def attach() -> None:
     for name, found in functions().items():
         if not hasattr(Tensor, name) and (name not in COMPOSED or name in METHODS):
             setattr(Tensor, name, found)
+    _attach_writes()
+    told.append(_late)
+    own = {"__getitem__": getitem, "__setitem__": inplace.setitem, "where": _where,
+           **{name: _half(name) for name in ("half", "bfloat16")},
+           **{name: _to(dtype) for name, dtype in CASTS.items()}}
+    for name, method in own.items():
+        setattr(Tensor, name, method)
+    for name, made in (("T", shaping.T), ("mT", shaping.mT), ("H", shaping.H), ("mH", shaping.H), ("real", bits.real),
+                       ("imag", bits.imag)):
+        setattr(Tensor, name, property(made))
+
+
+def _attach_writes() -> None:
+    """The methods that write in place, under their aliases, too."""
     for name in (*IN_PLACE, *(op.name for op in CATALOGUE.values() if op.public and op.kind == "pointwise")):
         written = function(name)
         if written is not None and name != "where":
             setattr(Tensor, f"{name}_", inplace.in_place(written))
+    for alias, name in ALIASES.items():
+        if hasattr(Tensor, f"{name}_"):
+            setattr(Tensor, f"{alias}_", getattr(Tensor, f"{name}_"))
     for name in inplace.METHODS:
         setattr(Tensor, name, getattr(inplace, name))
-    told.append(_late)
-    for special, method in (("__getitem__", getitem), ("__setitem__", inplace.setitem)):
-        setattr(Tensor, special, method)
-    for name, made in (("T", shaping.T), ("mT", shaping.mT), ("H", shaping.H), ("mH", shaping.H), ("real", bits.real),
-                       ("imag", bits.imag)):
-        setattr(Tensor, name, property(made))
-    for name in ("half", "bfloat16"):
-        setattr(Tensor, name, _half(name))
-    for name, dtype in CASTS.items():
-        setattr(Tensor, name, _to(dtype))
+
+
+def _where(self: Tensor, condition: Any, other: Any) -> Tensor:
+    """This tensor's elements where the condition holds, else the other's."""
+    return numeric.where(condition, self, other)

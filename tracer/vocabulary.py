@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, overload
 
@@ -19,7 +21,7 @@ COMPOSED: dict[str, Callable[..., Any]] = {}
 METHODS: set[str] = set()
 IN_PLACE: set[str] = set()
 FUNCTIONAL: set[str] = set()
-SPACES: dict[str, dict[str, Callable[..., Any]]] = {"": COMPOSED, "linalg": {}, "fft": {}}
+SPACES: dict[str, dict[str, Callable[..., Any]]] = {"": COMPOSED, "linalg": {}, "fft": {}, "special": {}}
 
 
 @overload
@@ -33,13 +35,13 @@ def composed(
 ) -> Any:
     """Make a function part of the vocabulary: `rt.<name>`, and a method of `Tensor` unless told otherwise.
 
-    `in_place` adds the method `<name>_`; `space` puts it into `rt.linalg` or `rt.fft` instead, or beside `rt.<name>`
-    into `rt.nn.functional` ("nn").
+    `in_place` adds the method `<name>_`; `space` puts it into `rt.linalg`, `rt.fft` or `rt.special` instead, or beside
+    `rt.<name>` into `rt.nn.functional` ("nn").
     """
 
     def enter(function: F) -> F:
         known = name or function.__name__
-        if space in ("linalg", "fft"):
+        if space in ("linalg", "fft", "special"):
             SPACES[space][known] = function
             return function
         COMPOSED[known] = function
@@ -52,6 +54,26 @@ def composed(
         return function
 
     return enter if function is None else enter(function)
+
+
+def choosing(function: F) -> F:
+    """A function of one tensor with torch's last argument `inplace`: whether the result is written into its operand."""
+    positions = len(inspect.signature(function).parameters)
+
+    @functools.wraps(function)
+    def call(*args: Any, inplace: bool = False, **options: Any) -> Any:
+        if len(args) == positions + 1:
+            *args, inplace = args  # type: ignore[assignment]
+        if not inplace:
+            return function(*args, **options)
+        from .inplace import in_place
+
+        return in_place(function)(*args, **options)
+
+    known = inspect.signature(function)
+    option = inspect.Parameter("inplace", inspect.Parameter.KEYWORD_ONLY, default=False, annotation="bool")
+    call.__signature__ = known.replace(parameters=[*known.parameters.values(), option])  # type: ignore[attr-defined]
+    return call  # type: ignore[return-value]
 
 
 def primitive(name: str, *operands: Any, **attributes: Any) -> Tensor:

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..errors import InvalidOperands, ShapeError
 from ..shapes import broadcast_shapes
-from ..types import COMPLEX, FLOAT, TensorType
+from ..types import COMPLEX, FLOAT, TensorType, i64
 from .op import OperandType, fail_dtype, register
 from .products import transposed
 
@@ -249,6 +249,71 @@ def _svd_rule(b: Any, ct: Any, out: Any, types: Any) -> Any:
 register("svd", "x", "library", infer=_infer("svd", lambda m, n: (m + n + 1, min(m, n)), False), eager=_svd,
          vjp=(_svd_rule,), domain=DOMAIN, promotion="float", cost=80.0, ulp=4096.0,
          doc="U, below it a row of singular values, below that V, of x = U @ diag(s) @ V.T.")
+
+
+# ---- the factors of elimination
+
+
+def _lu(x: Any) -> Any:
+    """L and U in one matrix, and two columns more: which row of x each row is, and LAPACK's exchanges (from 1 on)."""
+    from scipy.linalg import lapack
+
+    lead, (m, n) = x.shape[:-2], x.shape[-2:]
+    getrf = lapack.sgetrf if x.dtype == np.float32 else lapack.dgetrf
+    out = np.zeros((*lead, m, n + 2), x.dtype)
+    for place in np.ndindex(lead) if m and n else ():
+        out[place][:, :n], pivots, _ = getrf(x[place])
+        out[place][: len(pivots), n + 1] = pivots + 1
+        order = list(range(m))
+        for row, other in enumerate(pivots):
+            order[row], order[other] = order[other], order[row]
+        out[place][:, n] = order
+    return out
+
+
+def _lu_rule(b: Any, ct: Any, out: Any, types: Any) -> Any:
+    """With D = L^T ct_L below and ct_U U^T on and above the diagonal: P L^-T D U^-T.
+
+    Of rectangular matrices the rows (or columns) beyond the square follow from the square's factors, and add to D.
+    """
+    type = types[0]
+    *lead, m, n = type.shape
+    lead, k, dtype = tuple(lead), min(m, n), type.dtype
+    square = TensorType(dtype, (*lead, k, k))
+
+    def cut(x: Any, rows: tuple[int, int], columns: tuple[int, int]) -> Any:
+        return part(b, x, lead, slice(*rows, 1), slice(*columns, 1))
+
+    core, d_core = cut(out, (0, k), (0, k)), cut(ct, (0, k), (0, k))
+    low = b.add(b.mul(core, mask(b, k, dtype, True, 0.0)), _identity(b, k, dtype))
+    high = b.mul(core, mask(b, k, dtype, False, 1.0))
+    low_t, high_t = _t(b, low, square), _t(b, high, square)
+    d_low, d_high = b.mul(d_core, mask(b, k, dtype, True, 0.0)), b.mul(d_core, mask(b, k, dtype, False, 1.0))
+    inner = b.add(b.mul(b.matmul(low_t, d_low), mask(b, k, dtype, True, 0.0)),
+                  b.mul(b.matmul(d_high, high_t), mask(b, k, dtype, False, 1.0)))
+    beyond = None
+    if m > k:  # L_beyond = x_beyond U^-1
+        tall = TensorType(dtype, (*lead, m - k, k))
+        rest, d_rest = cut(out, (k, m), (0, k)), cut(ct, (k, m), (0, k))
+        inner = b.sub(inner, b.mul(b.matmul(_t(b, rest, tall), d_rest), mask(b, k, dtype, False, 1.0)))
+        beyond = _t(b, b.solve(high, _t(b, d_rest, tall), structure="upper"), TensorType(dtype, (*lead, k, m - k)))
+    if n > k:  # U_beyond = L^-1 x_beyond
+        wide = TensorType(dtype, (*lead, k, n - k))
+        rest, d_rest = cut(out, (0, k), (k, n)), cut(ct, (0, k), (k, n))
+        inner = b.sub(inner, b.mul(b.matmul(d_rest, _t(b, rest, wide)), mask(b, k, dtype, True, 0.0)))
+        beyond = b.solve(low_t, d_rest, structure="upper")
+    left = b.solve(low_t, inner, structure="upper")
+    turned = b.solve(high, _t(b, left, square), structure="upper")
+    whole = _t(b, turned, square)
+    if beyond is not None:
+        whole = b.cat(whole, beyond, axis=len(lead) + (m == k))
+    order = b.cast(part(b, out, lead, slice(0, m, 1), slice(n, n + 1, 1)), dtype=i64)
+    return b.scatter_add(whole, b.expand(order, shape=type.shape), shape=type.shape, axis=len(lead))
+
+
+register("lu", "x", "library", infer=_infer("lu", lambda m, n: (m, n + 2), False), eager=_lu, vjp=(_lu_rule,),
+         domain=DOMAIN, promotion="float", cost=20.0, ulp=512.0,
+         doc="The factors of x = P @ L @ U in one matrix, and columns of the rows' order and exchanges.")
 
 
 # ---- functions of matrices

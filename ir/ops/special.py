@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,19 @@ def _lgamma(x: Any) -> Any:
     from scipy.special import gammaln
 
     return np.where(np.isneginf(x), np.asarray(np.inf, x.dtype), gammaln(x))  # as C and torch have it
+
+
+def _erfinv(x: Any) -> Any:
+    from scipy.special import erfinv
+
+    return erfinv(x)
+
+
+def _infer_erfinv(x: OperandType) -> TensorType:
+    assert isinstance(x, TensorType)
+    if x.dtype.category != FLOAT:
+        raise fail_dtype("erfinv", x.dtype, "float32 or float64")
+    return TensorType(x.dtype, x.shape)
 
 
 def _infer_polygamma(x: OperandType, n: int) -> TensorType:
@@ -44,6 +58,10 @@ register("polygamma", "x", "library", infer=_infer_polygamma, eager=_polygamma,
          vjp=(lambda b, ct, x, n: b.mul(ct, b.polygamma(x, n=n + 1)),), attributes={"n": REQUIRED},
          form="polygamma(n, x)", domain=((0.5, 4.0),), promotion="float", cost=60.0, ulp=8.0,
          doc="The n-th derivative of `digamma`.")
+register("erfinv", "x", "library", infer=_infer_erfinv, eager=_erfinv,
+         vjp=(lambda b, ct, out: b.mul(ct, b.mul(b.exp(b.mul(out, out)), 0.5 * math.sqrt(math.pi))),),
+         form="erfinv(x)", domain=((-0.9, 0.9),), promotion="float", cost=40.0,
+         doc="Inverse of `erf`: infinite at -1 and 1, NaN beyond.")
 pointwise("hypot", "x y", np.hypot,
           lambda b, ct, x, out: b.mul(ct, b.div(x, out)), lambda b, ct, y, out: b.mul(ct, b.div(y, out)),
           kernel="vm_hypot_{t}({x}, {y})", form="sqrt(x**2 + y**2)", lowest=FLOAT, promotion="float", cost=10.0,
