@@ -10,7 +10,7 @@ import numpy as np
 from retape.ir.errors import AxisError, OutOfBounds
 from retape.ir.types import i64
 
-from .creation import constant, full, rand, tensor
+from .creation import arange, constant, full, rand, tensor
 from .numeric import clamp, floor, isnan, to, where
 from .places import coordinates_of, extent_of, places_of
 from .shaping import cat, movedim, narrow, stack
@@ -204,6 +204,16 @@ def _changes(rows: Tensor) -> Tensor:
     return cat([full((1,), True), differs])[: rows._data.shape[0]]
 
 
+def _row_order(rows: Tensor) -> Tensor:
+    """Indices that sort the rows of a matrix by their first column, equal ones by the next, and so on: each column is
+    sorted in the order that those behind it left, since sorting keeps the order of equals."""
+    order = arange(rows._data.shape[0])
+    for column in reversed(range(rows._data.shape[1])):
+        keys = primitive("take", rows[:, column], order, axis=0)
+        order = primitive("take", order, primitive("argsort", keys, axis=0, descending=False), axis=0)
+    return order
+
+
 @composed
 def unique(
     input: Any, sorted: bool = True, return_inverse: bool = False, return_counts: bool = False, dim: int | None = None,
@@ -217,7 +227,7 @@ def unique(
     else:
         rows = movedim(x, at, 0)
         rows = rows.reshape(x._data.shape[at], x._data.size // max(x._data.shape[at], 1))
-        order = primitive("lexsort", rows)
+        order = _row_order(rows)
         rows = primitive("take", rows, order, axis=0)
     shape = given._data.shape if dim is None else order._data.shape
     return _runs(x, _changes(rows), return_inverse, return_counts, order, at, shape)

@@ -72,12 +72,14 @@ def _infer_solve(a: OperandType, c: OperandType, structure: str) -> TensorType:
 
 
 def _solve(a: Any, c: Any, structure: str) -> Any:
-    if structure == "general":
-        try:
-            return np.linalg.solve(a, c)
-        except np.linalg.LinAlgError:
-            raise InvalidOperands("the matrix is singular", ("why", "the system has no solution, or many"),
-                                  fix="use `lstsq` or `pinv`, or add a multiple of the identity") from None
+    try:
+        return np.linalg.solve(a, c) if structure == "general" else _solve_triangle(a, c, structure == "lower")
+    except np.linalg.LinAlgError:
+        raise InvalidOperands("the matrix is singular", ("why", "the system has no solution, or many"),
+                              fix="use `lstsq` or `pinv`, or add a multiple of the identity") from None
+
+
+def _solve_triangle(a: Any, c: Any, lower: bool) -> Any:
     from scipy.linalg import solve_triangular
 
     lead = np.broadcast_shapes(a.shape[:-2], c.shape[:-2])
@@ -85,7 +87,7 @@ def _solve(a: Any, c: Any, structure: str) -> Any:
     left, right = np.broadcast_to(a, (*lead, *a.shape[-2:])), np.broadcast_to(c, result.shape)
     if result.size:
         for place in np.ndindex(lead):
-            result[place] = solve_triangular(left[place], right[place], lower=structure == "lower", check_finite=False)
+            result[place] = solve_triangular(left[place], right[place], lower=lower, check_finite=False)
     return result
 
 
@@ -109,23 +111,6 @@ register("solve", "a c", "library", infer=_infer_solve, eager=_solve, vjp=(_solv
 
 def _identity(b: Any, n: int, dtype: Any) -> Any:
     return b.mul(mask(b, n, dtype, True, 1.0), mask(b, n, dtype, False, 1.0))
-
-
-def _slogdet(x: Any) -> Any:
-    return np.stack(np.linalg.slogdet(x), axis=-1)
-
-
-def _slogdet_rule(b: Any, ct: Any, x: Any, types: Any) -> Any:
-    *lead, n, _ = types[0].shape
-    logarithm = b.reshape(part(b, ct, tuple(lead), 1), shape=(*lead, 1, 1))
-    inverse = b.solve(_t(b, x, types[0]), _identity(b, n, types[0].dtype), structure="general")
-    return b.mul(logarithm, inverse)
-
-
-register("slogdet", "x", "library", infer=lambda x: TensorType(_matrix("slogdet", x, True, False).dtype,
-                                                               (*x.shape[:-2], 2)),
-         eager=_slogdet, vjp=(_slogdet_rule,), domain=DOMAIN, promotion="float", cost=20.0, ulp=512.0,
-         doc="Sign and logarithm of the absolute value of the determinant, packed as two elements.")
 
 
 # ---- factorisations

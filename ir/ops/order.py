@@ -61,15 +61,6 @@ def _searchsorted(row: Any, values: Any, right: bool) -> Any:
     return result
 
 
-def _lexsort(x: Any) -> Any:
-    return np.lexsort(x.T[::-1]) if x.size else np.arange(x.shape[0], dtype=np.int64)
-
-
-def _infer_lexsort(x: OperandType) -> TensorType:
-    assert isinstance(x, TensorType)
-    return TensorType(i64, x.shape[:1])
-
-
 def _places(mask: Any, count: int) -> Any:
     found = np.flatnonzero(mask)
     if len(found) != count:
@@ -94,8 +85,6 @@ register("cumargmax", "x", "library", infer=_infer_indices, eager=_cumargmax, vj
 register("searchsorted", "row values", "library", infer=_infer_searchsorted, eager=_searchsorted, vjp=INDEX,
          attributes={"right": False}, domain=((-3.0, 3.0),) * 2, promotion="same",
          doc="Where values belong in sorted rows, before (or with `right` behind) equal elements.")
-register("lexsort", "x", "library", infer=_infer_lexsort, eager=_lexsort, vjp=INDEX, domain=((-3.0, 3.0),),
-         doc="Indices that sort the rows of a matrix by their first column, equal ones by the next, and so on.")
 register("places", "mask", "library", infer=_infer_places, eager=_places, vjp=INDEX,
          attributes={"count": REQUIRED}, domain=((-3.0, 3.0),),
          doc="The `count` indices into a flattened mask at which it holds, in order.")
