@@ -11,6 +11,7 @@ from retape.ir.passes import (
     MARKERS,
     collect_embeds,
     collect_products,
+    group_embeds,
     hoist_reshapes,
     simplify,
     unfold_products,
@@ -41,7 +42,7 @@ def lower(graph: Graph, strict: bool = False, stored: int = 0) -> Lowered:
     given, owners = graph, _owners(graph)
     graph = simplify(given, MARKERS)
     if not strict:
-        graph = hoist_reshapes(collect_embeds(graph))
+        graph = hoist_reshapes(collect_embeds(group_embeds(graph)))
     tiny = suits(graph, strict)
     if not strict and not tiny:
         graph = order_sums(unfold_products(collect_products(graph)))

@@ -12,7 +12,7 @@ from math import prod
 from typing import Any
 
 from retape.ir import CATALOGUE, Graph
-from retape.ir.graph import Node, users_of
+from retape.ir.graph import Node, rewired, users_of
 from retape.ir.shapes import Shape
 from retape.ir.types import COMPLEX
 
@@ -22,6 +22,7 @@ from .stages import is_fusable, space_of
 __all__ = ["read_in_pieces"]
 
 PIECES = replace(CATALOGUE["embed_sum"], name="pieces", kind="piecewise")
+PUT_TOGETHER = frozenset({"cat", "embed"})
 MOST = 4  # pieces of one array
 ALONG = 8  # places at which one dim is cut; unrolled loops, which take a dim place by place, cut it at more
 PARTS = 25  # into which the loops over one index space are cut at most: a stencil in two dims reads five in each
@@ -29,10 +30,13 @@ PARTS = 25  # into which the loops over one index space are cut at most: a stenc
 
 def read_in_pieces(graph: Graph) -> Graph:
     """The graph with `pieces` for those `cat`s and `embed`s of which loops can read the pieces themselves."""
-    if not any(node.op.name in ("cat", "embed") for node in graph.nodes):
+    arrays = [node for node in graph.nodes if node.op.name in PUT_TOGETHER]
+    if not arrays:
         return graph
-    users, roots = users_of(graph), set(graph.roots())
-    candidates = {node: _indices(node) for node in graph.nodes if node not in roots and _suits(node, users)}
+    users, roots = users_of(graph, {*arrays, *(p for n in arrays for p in n.parents())}), set(graph.roots())
+    candidates = {node: _indices(node) for node in arrays if node not in roots and _suits(node, users)}
+    if not candidates:
+        return graph
     every: dict[Shape, list[set[int]]] = {}
     for node, indices in candidates.items():
         every[node.type.shape] = _wider(every, node.type.shape, indices)
@@ -40,8 +44,7 @@ def read_in_pieces(graph: Graph) -> Graph:
     new: dict[Any, Node] = {}
     nodes: list[Node] = []
     for old in graph.nodes:
-        inputs = tuple([new.get(i, i) for i in old.inputs])
-        node = old if inputs == old.inputs else Node(old.op, inputs, old.attrs, old.type, old.name, old.origin)
+        node = rewired(old, new)
         if old in candidates:
             shape, indices = old.type.shape, candidates[old]
             wider = _wider(places, shape, indices)
@@ -49,7 +52,7 @@ def read_in_pieces(graph: Graph) -> Graph:
                            for own, known in zip(cuts(shape, indices), every[shape], strict=True))
             if not repeated and prod(len(known) + 1 for known in wider) <= PARTS:
                 places[shape] = wider
-                node = Node(PIECES, inputs, (shape, indices), old.type, old.name, old.origin)
+                node = Node(PIECES, node.inputs, (shape, indices), old.type, old.name, old.origin)
         if node is not old:
             new[old] = node
         nodes.append(node)
@@ -63,10 +66,10 @@ def _wider(places: dict[Shape, list[set[int]]], shape: Shape, indices: tuple[tup
     return [have | more for have, more in zip(known, cuts(shape, indices), strict=True)]
 
 
-def _suits(node: Node, users: dict[Node, list[Node]]) -> bool:
+def _suits(node: Node, users: dict[Any, list[Node]]) -> bool:
     """Whether an array is put together from few boxes, is read by loops over its shape, and by nothing else."""
     name, shape = node.op.name, node.type.shape
-    if name not in ("cat", "embed") or node.type.numel < 2 or node.type.dtype.category == COMPLEX:
+    if node.type.numel < 2 or node.type.dtype.category == COMPLEX:
         return False
     if any(not isinstance(i, Node) or not i.type.numel for i in node.inputs) or len(node.inputs) > MOST:
         return False

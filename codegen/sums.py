@@ -6,13 +6,13 @@ than the one in which they are added: then all of them would be kept in memory u
 
 from __future__ import annotations
 
+from collections import Counter
+from itertools import chain
 from typing import Any
 
 from retape.ir import Graph
-from retape.ir.graph import Node, Operand, users_of
+from retape.ir.graph import Node, Operand, rewired
 from retape.ir.types import FLOAT
-
-from .stages import Stages
 
 __all__ = ["order_sums"]
 
@@ -20,14 +20,14 @@ TERMS = 8  # sums of fewer are left alone
 
 
 def order_sums(graph: Graph) -> Graph:
-    """The graph with each long chain of additions in the order of its terms' stages."""
+    """The graph with each long chain of additions in the order in which its terms are ready."""
     chains = _chains(graph)
     if not chains:
         return graph
-    stages = Stages(graph).stage
+    ready = _ready(graph)
     moved: dict[Node, list[Node]] = {}
     for last, (links, terms) in chains.items():
-        ordered = sorted(terms, key=lambda term: stages.get(term, 0))
+        ordered = sorted(terms, key=lambda term: ready.get(term, 0))
         if ordered != terms:
             moved[last] = ordered
             for link in links:
@@ -38,8 +38,7 @@ def order_sums(graph: Graph) -> Graph:
     nodes: list[Node] = []
     for old in graph.nodes:
         if old not in moved:
-            inputs = tuple([new.get(i, i) for i in old.inputs])
-            node = old if inputs == old.inputs else Node(old.op, inputs, old.attrs, old.type, old.name, old.origin)
+            node = rewired(old, new)
             nodes.append(node)
             if node is not old:
                 new[old] = node
@@ -54,11 +53,30 @@ def order_sums(graph: Graph) -> Graph:
     return graph.map_roots(nodes, lambda o: new.get(o, o))
 
 
+def _ready(graph: Graph) -> dict[Node, int]:
+    """When each value is ready, about: how often memory must be gone through before, on the longest way to it.
+
+    That is behind everything but a pointwise operation on values of its own shape, and views.
+    """
+    ready: dict[Node, int] = {}
+    for node in graph.nodes:
+        latest, shape, pointwise = 0, node.type.shape, node.op.kind == "pointwise"
+        for operand in node.inputs:
+            if isinstance(operand, Node) and operand in ready:
+                found = ready[operand]
+                if not (pointwise and operand.type.shape == shape) and operand.op.kind != "view":
+                    found += 1
+                if found > latest:
+                    latest = found
+        ready[node] = latest
+    return ready
+
+
 def _chains(graph: Graph) -> dict[Node, tuple[list[Node], list[Node]]]:
     """Chains of additions of one type, each link read by the next alone: the last link to the others and the terms."""
-    users = users_of(graph)
-    roots = set(graph.roots())
-    chains: dict[Node, tuple[list[Node], list[Node]]] = {}
+    reads = Counter(chain.from_iterable([node.inputs for node in graph.nodes]))
+    reads.update(graph.roots())
+    chains: dict[Any, tuple[list[Node], list[Node]]] = {}
     for node in graph.nodes:
         if node.op.name != "add" or node.type.dtype.category < FLOAT \
                 or not all(isinstance(i, Node) and i.type == node.type for i in node.inputs):
@@ -66,11 +84,11 @@ def _chains(graph: Graph) -> dict[Node, tuple[list[Node], list[Node]]]:
         first, second = node.parents()
         if second in chains and first not in chains:
             first, second = second, first
-        if first in chains and users[first] == [node] and first not in roots:
+        if first in chains and reads[first] == 1:
             links, terms = chains.pop(first)
             links.append(first)
             terms.append(second)
             chains[node] = links, terms
         else:
             chains[node] = [], [first, second]
-    return {last: chain for last, chain in chains.items() if len(chain[1]) >= TERMS}
+    return {last: found for last, found in chains.items() if len(found[1]) >= TERMS}

@@ -12,7 +12,7 @@ Everything is immutable; nodes are compared by identity, graphs by `same_graph`.
 from __future__ import annotations
 
 import linecache
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from types import CodeType
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from .ops import Op
 
 __all__ = ["Effect", "Graph", "Guard", "Node", "Operand", "Origin", "Span", "input_node", "note_of",
-           "span_of", "users_of"]
+           "rewired", "span_of", "users_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,11 +251,21 @@ def input_node(name: str, type: TensorType, origin: Origin = None) -> Node:
     return Node(INPUT, (), (), type, name, origin)
 
 
-def users_of(graph: Graph) -> dict[Node, list[Node]]:
-    """For each node and input, the nodes that read it, in order."""
-    users: dict[Node, list[Node]] = {node: [] for node in (*graph.inputs, *graph.nodes)}
+def users_of(graph: Graph, wanted: Container[Node] | None = None) -> dict[Any, list[Node]]:
+    """For each node and input, or each one `wanted`, the nodes that read it, in order, as often as they read it."""
+    users: dict[Any, list[Node]] = {
+        node: [] for node in (*graph.inputs, *graph.nodes) if wanted is None or node in wanted}
+    known = users.keys()
     for node in graph.nodes:
-        for operand in node.inputs:
-            if isinstance(operand, Node):
-                users[operand].append(node)
+        if not known.isdisjoint(node.inputs):
+            for operand in node.inputs:
+                if operand in users:
+                    users[operand].append(node)
     return users
+
+
+def rewired(node: Node, new: Mapping[Any, Any]) -> Node:
+    """The node with what `new` has for its operands; itself where that has nothing."""
+    if new.keys().isdisjoint(node.inputs):
+        return node
+    return Node(node.op, tuple([new.get(i, i) for i in node.inputs]), node.attrs, node.type, node.name, node.origin)

@@ -18,6 +18,7 @@ from retape.ir.passes import (
     collect_products,
     differentiate,
     eliminate_dead,
+    group_embeds,
     partition,
     simplify,
     unfold_products,
@@ -296,6 +297,51 @@ def test_collect_embeds() -> None:
         d: f64[3] = op.sum(c, axis=(0,), keepdims=False)
         g: f64[4, 3] = op.embed_sum(d, w, shape=(4, 3), indices=((1,), (3,)))
         return (g,)""", parameters)
+
+
+def test_group_embeds() -> None:
+    """Also where what is embedded is such a sum itself, and beside other terms."""
+    parameters = "x: f64[4, 6], u: f64[3], v: f64[3], w: f64[3]"
+    becomes(group_embeds, """
+        a: f64[6] = op.embed(u, shape=(6,), index=(slice(0, 3, 1),))
+        b: f64[4, 6] = op.embed(a, shape=(4, 6), index=(1,))
+        c: f64[4, 6] = op.add(b, x)
+        d: f64[6] = op.embed(v, shape=(6,), index=(slice(3, 6, 1),))
+        e: f64[6] = op.embed(w, shape=(6,), index=(slice(0, 3, 1),))
+        f: f64[6] = op.add(d, e)
+        g: f64[4, 6] = op.embed(f, shape=(4, 6), index=(1,))
+        h: f64[4, 6] = op.add(c, g)
+        return (h,)""", """
+        d: f64[6] = op.embed(v, shape=(6,), index=(slice(3, 6, 1),))
+        s: f64[3] = op.add(u, w)
+        a: f64[6] = op.embed(s, shape=(6,), index=(slice(0, 3, 1),))
+        f: f64[6] = op.add(a, d)
+        g: f64[4, 6] = op.embed(f, shape=(4, 6), index=(1,))
+        h: f64[4, 6] = op.add(g, x)
+        return (h,)""", parameters)
+
+
+@pytest.mark.parametrize("body", ["""
+        a: f64[4, 6] = op.embed(u, shape=(4, 6), index=(1, slice(0, 3, 1)))
+        b: f64[4, 6] = op.embed(v, shape=(4, 6), index=(1, slice(3, 6, 1)))
+        c: f64[4, 6] = op.add(a, b)
+        return (c,)""", """
+        a: f64[4, 6] = op.embed(u, shape=(4, 6), index=(1, slice(0, 3, 1)))
+        b: f64[4, 6] = op.embed(v, shape=(4, 6), index=(1, slice(0, 3, 1)))
+        c: f64[4, 6] = op.add(a, b)
+        return (c, a)""", """
+        a: f64[4] = op.embed(u, shape=(4,), index=(slice(0, 3, 1),))
+        b: f64[4] = op.embed(v, shape=(4,), index=(slice(0, 3, 1),))
+        c: f64[4] = op.add(a, b)
+        return (c,)""", """
+        a: f64[4, 6] = op.embed(u, shape=(4, 6), index=(1, slice(0, 3, 1)))
+        b: f64[4, 6] = op.embed(v, shape=(4, 6), index=(1, slice(0, 3, 1)))
+        c: f64[4, 6] = op.add(a, a)
+        d: f64[4, 6] = op.add(c, b)
+        return (d,)"""], ids=["apart", "read", "large", "twice"])
+def test_sums_of_embeds_that_stay_as_they_are(body: str) -> None:
+    before = graph(body, parameters="u: f64[3], v: f64[3]")
+    assert group_embeds(before) is before
 
 
 def test_collect_products_adds_to_the_result() -> None:

@@ -3,6 +3,7 @@
 from .collect import collect_embeds
 from .differentiate import Joint, differentiate
 from .eliminate import eliminate_dead
+from .group import group_embeds
 from .hoist import hoist_reshapes
 from .partition import backward_graph, partition
 from .products import collect_products
@@ -11,5 +12,5 @@ from .unfold import unfold_products
 
 __all__ = [
     "MARKERS", "Joint", "backward_graph", "collect_embeds", "collect_products", "differentiate", "eliminate_dead",
-    "hoist_reshapes", "partition", "simplify", "unfold_products",
+    "group_embeds", "hoist_reshapes", "partition", "simplify", "unfold_products",
 ]

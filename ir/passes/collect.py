@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
-from ..graph import Graph, Node
+from ..graph import Graph, Node, rewired
 from ..ops import CATALOGUE
 from .eliminate import eliminate_dead
 
@@ -35,6 +35,7 @@ def collect_embeds(graph: Graph) -> Graph:
     reads = Counter(chain.from_iterable([node.inputs for node in graph.nodes]))
     reads.update(graph.roots())
     sums: dict[Any, _Sum] = {}
+    known = sums.keys()
     absorbed: set[Node] = set()
     for node in graph.nodes:
         if node.op.name == "embed":
@@ -42,11 +43,13 @@ def collect_embeds(graph: Graph) -> Graph:
             dim = next((d for d, entry in enumerate(index) if entry.__class__ is int), None)
             if dim is not None and None not in index:
                 sums[node] = _Sum([node.inputs[0]], [index], dim, {index[dim]})
-        elif node.op.name == "add" and all(i in sums and reads[i] == 1 for i in node.inputs):
-            merged = _merged(*(sums[i] for i in node.parents()))
-            if merged is not None:
-                absorbed.update(node.parents())
-                sums[node] = merged
+        elif node.op.name == "add" and not known.isdisjoint(node.inputs):
+            first, second = node.inputs
+            if first in sums and second in sums and reads[first] == reads[second] == 1:
+                merged = _merged(sums[first], sums[second])
+                if merged is not None:
+                    absorbed.update(node.parents())
+                    sums[node] = merged
     chosen = {node: found for node, found in sums.items() if node not in absorbed and len(found.parts) > 1}
     if not chosen:
         return graph
@@ -54,14 +57,13 @@ def collect_embeds(graph: Graph) -> Graph:
     new: dict[Any, Node] = {}
     nodes = []
     for node in graph.nodes:
-        found = chosen.get(node)
-        inputs = tuple([new.get(i, i) for i in (found.parts if found else node.inputs)])  # a part may hold a sum itself
+        found, made = chosen.get(node), rewired(node, new)
         if found:
-            attrs = (node.type.shape, tuple(found.indices))
-            new[node] = Node(op, inputs, attrs, node.type, node.name, node.origin)
-        elif inputs != node.inputs:
-            new[node] = Node(node.op, inputs, node.attrs, node.type, node.name, node.origin)
-        nodes.append(new.get(node, node))
+            parts = tuple([new.get(i, i) for i in found.parts])  # a part may hold a sum itself
+            made = Node(op, parts, (node.type.shape, tuple(found.indices)), node.type, node.name, node.origin)
+        if made is not node:
+            new[node] = made
+        nodes.append(made)
     return eliminate_dead(graph.map_roots(nodes, lambda o: new.get(o, o)))
 
 

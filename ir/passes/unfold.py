@@ -11,7 +11,7 @@ from math import prod
 from typing import Any
 
 from ..builder import GraphBuilder
-from ..graph import Graph, Node
+from ..graph import Graph, Node, rewired
 from ..ops import CATALOGUE
 from ..ops.products import transposed
 from .eliminate import eliminate_dead
@@ -34,15 +34,14 @@ def unfold_products(graph: Graph) -> Graph:
     b.reserve(*graph.inputs, *(node for node in graph.nodes if node not in found))
     new: dict[Any, Any] = {}
     for node in graph.nodes:
-        inputs = tuple([new.get(i, i) for i in node.inputs])
         if node in found:
             b.origin = node.origin
-            new[node] = _written_out(b, node, *inputs)
-        elif inputs != node.inputs:
-            new[node] = Node(node.op, inputs, node.attrs, node.type, node.name, node.origin)
-            b.nodes.append(new[node])
-        else:
-            b.nodes.append(node)
+            new[node] = _written_out(b, node, *[new.get(i, i) for i in node.parents()])
+            continue
+        made = rewired(node, new)
+        if made is not node:
+            new[node] = made
+        b.nodes.append(made)
     return eliminate_dead(graph.map_roots(b.nodes, lambda o: new.get(o, o)))
 
 

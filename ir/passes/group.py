@@ -1,0 +1,106 @@
+"""Groups sums of `embed`s by where they embed: an unrolled loop reads the same slice of an array in every step.
+
+Each read gives an `embed` into zeros of the whole array. Those at one index are an `embed` of the sum of their
+operands:
+
+    embed(a, index) + embed(b, index) = embed(a + b, index).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import chain
+from typing import Any
+
+from ..builder import GraphBuilder, value_key
+from ..graph import Graph, Node, Operand, rewired
+from .eliminate import eliminate_dead
+
+__all__ = ["group_embeds"]
+
+
+def group_embeds(graph: Graph) -> Graph:
+    """The graph in which no sum has two `embed`s of a small part of an array at one index.
+
+    Single elements are left where they are: a sum of each of them would be more work than one of the whole arrays. So
+    are parts that fill most of an array: loops over the whole can read them where they are.
+    """
+    while sums := _repeating(graph):  # what is embedded may be a sum of embeds again
+        graph = _rebuilt(graph, sums)
+    return graph
+
+
+def _repeating(graph: Graph) -> dict[Node, list[list[Node]]]:
+    """The sums that have several `embed`s at one index, with their terms, those that belong together side by side."""
+    embeds = [node for node in graph.nodes if _embeds(node)]
+    if len({value_key(node.attrs) for node in embeds}) == len(embeds):
+        return {}
+    reads = Counter(chain.from_iterable([node.inputs for node in graph.nodes]))
+    reads.update(graph.roots())
+    index = {node: value_key(node.attrs) for node in embeds if reads[node] == 1}
+    found: dict[Node, list[list[Node]]] = {}
+    inner: set[Node] = set()
+    for node in reversed(graph.nodes):
+        if node not in inner and _adds(node):
+            terms = _terms(node, reads, inner)
+            groups: dict[Any, list[Node]] = {}
+            for number, term in enumerate(terms):
+                groups.setdefault(index.get(term, number), []).append(term)
+            if len(groups) < len(terms):
+                found[node] = [*groups.values()]
+    return found
+
+
+def _embeds(node: Node) -> bool:
+    """Whether a node embeds a part that is worth a sum of its own."""
+    return node.op.name == "embed" and 1 < next(node.parents()).type.numel <= node.type.numel // 2
+
+
+def _adds(node: Node) -> bool:
+    """Whether a node adds two values of its own type."""
+    return node.op.name == "add" and all(i.__class__ is Node and i.type == node.type for i in node.inputs)
+
+
+def _terms(top: Node, reads: Counter[Any], inner: set[Node]) -> list[Node]:
+    """What a tree of additions adds up, in order; its further additions are noted as `inner`."""
+    terms: list[Node] = []
+    stack = [*reversed([*top.parents()])]
+    while stack:
+        term = stack.pop()
+        if reads[term] == 1 and _adds(term):
+            inner.add(term)
+            first, second = term.parents()
+            stack += (second, first)
+        else:
+            terms.append(term)
+    return terms
+
+
+def _rebuilt(graph: Graph, sums: dict[Node, list[list[Node]]]) -> Graph:
+    b = GraphBuilder(consing=False)
+    b.reserve(*graph.inputs, *graph.nodes)
+    new: dict[Any, Operand] = {}
+    for node in graph.nodes:
+        if node in sums:
+            b.origin = node.origin
+            new[node] = _grouped(b, sums[node], new)
+            continue
+        made = rewired(node, new)
+        if made is not node:
+            new[node] = made
+        b.nodes.append(made)
+    return eliminate_dead(graph.map_roots(b.nodes, lambda o: new.get(o, o)))
+
+
+def _grouped(b: GraphBuilder, groups: list[list[Node]], new: dict[Any, Operand]) -> Any:
+    """The sum of all terms, one for each group."""
+    total: Any = None
+    for first, *others in groups:
+        term: Any = new.get(first, first)
+        if others:
+            term = new.get(first.inputs[0], first.inputs[0])
+            for other in others:
+                term = b.add(term, new.get(other.inputs[0], other.inputs[0]))
+            term = b.emit(first.op, (term,), first.attrs)
+        total = term if total is None else b.add(total, term)
+    return total
