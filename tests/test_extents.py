@@ -164,3 +164,31 @@ def test_rules_against_differences() -> None:
     for program in PROGRAMS:
         assert rt.autograd.gradcheck(program, (x,)), program
         assert rt.autograd.gradgradcheck(program, (x,), atol=1e-4, rtol=1e-3), program
+
+
+# ---- extents that were never seen
+
+
+def with_count(count: int, extent: int = 60) -> Any:
+    """Numbers of which so many are positive."""
+    x = -np.linspace(0.1, 1.0, extent)
+    x[np.random.default_rng(count).permutation(extent)[:count]] *= -1.5
+    return x
+
+
+def test_kernels_do_not_grow_with_extents() -> None:
+    from retape.codegen.kernels import _built
+
+    f = rt.compile(centred)
+
+    def call(count: int) -> None:
+        x = rt.from_numpy(with_count(count, 200), requires_grad=True)
+        for _ in range(2):
+            f(x).backward()
+
+    for count in (50, 60, 70):
+        call(count)
+    known = len(_built)
+    for count in range(71, 100):
+        call(count)
+    assert len(_built) == known
