@@ -7,10 +7,10 @@ that is cut (`pieces.py`) is written once for each part, with the lines that hol
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
-from itertools import pairwise
 
-from .loops import Choice, Nest
+from .loops import Choice, Nest, parts
 
 __all__ = ["BLOCK", "SHORT", "Body"]
 
@@ -42,7 +42,8 @@ class Body:
         self.ints: list[int] = []
         self._int_names: dict[tuple[str, int, int], str] = {}
         self._sections = [_Section()]
-        self._part: dict[int, int] = {}  # which part of a loop that is cut is being written
+        self._part: dict[int, int | None] = {}  # the part of a loop that is cut that is being written; None: short ones
+        self._shared: dict[str, str] = {}  # variables of a loop that short parts share
 
     def section(self, number: int) -> _Section:
         while number >= len(self._sections):
@@ -84,8 +85,46 @@ class Body:
 
     def _picked(self, lines: list[str | Choice]) -> list[str]:
         """Lines as they are in the present part of the loops."""
-        return [line if isinstance(line, str) else line.texts[tuple(self._part[at] for at in line.levels)]
-                for line in lines]
+        return [line if isinstance(line, str) else self._chosen(line) for line in lines]
+
+    def _chosen(self, line: Choice) -> str:
+        """A line as it is in the present part. Where short parts share a loop, all their texts are computed, at places
+        where each holds, and one is selected: branches would take LLVM longer than all the rest."""
+        at, count = self.depth - 1, len(self.nest.cuts[self.depth - 1]) + 1
+        if self._part.get(at) is not None or at not in line.levels:
+            return line.texts[self._place(line, -1)]
+        texts = [line.texts[self._place(line, part)] for part in range(count)]
+        name, chain, end = texts[0].partition(" = ")[0], "", count
+        for start in reversed(range(count)):
+            if start and texts[start - 1] == texts[start]:
+                continue
+            text = texts[start].partition(" = ")[2]
+            if "[" in text:
+                text = re.sub(rf"\bi{at}\b", self._held(start, end), text)
+            chain = f"select({self._below(end - 1)}, {text}, {chain})" if chain else text
+            end = start
+        return f"{name} = {chain}"
+
+    def _held(self, start: int, end: int) -> str:
+        """A variable for the nearest place to the present one in some parts of the innermost loop."""
+        at = self.depth - 1
+        text = f"rmax(i{at}, {self._bound(at, start - 1)})" if start else f"i{at}"
+        if end <= len(self.nest.cuts[at]):
+            text = f"rmin({text}, {self._bound(at, end - 1)} - 1)"
+        return self._shared.setdefault(text, f"h{len(self._shared)}")
+
+    def _below(self, cut: int) -> str:
+        """A variable that tells whether the present place lies before one at which the innermost loop is cut."""
+        text = f"i{self.depth - 1} < {self._bound(self.depth - 1, cut)}"
+        return self._shared.setdefault(text, f"h{len(self._shared)}")
+
+    def _place(self, line: Choice, innermost: int) -> tuple[int, ...]:
+        """Which parts of the loops a line is wanted for; short parts of the innermost that share a loop are named."""
+        return tuple([innermost if part is None else part for part in map(self._part.__getitem__, line.levels)])
+
+    def _bound(self, level: int, number: int) -> str:
+        """The place at which a loop is cut."""
+        return self.integer("b", level, number, self.nest.cuts[level][number])
 
     def _inside(self, level: int, section: _Section) -> list[str]:
         """What stands inside the loop at `level`."""
@@ -99,20 +138,39 @@ class Body:
         return lines
 
     def _parts(self, level: int, section: _Section) -> list[str]:
-        """One loop, or one after the other for the parts of one that is cut."""
+        """One loop, or one after the other for the parts of one that is cut; many short parts share one loop."""
         first, last = ("lo", "hi") if level == 0 else ("0", self.extent(level))
         cuts = self.nest.cuts[level]
         if not cuts:
             return self._loop(level, section, first, last)
+        names = [first, *(self._bound(level, number) for number in range(len(cuts))), last]
         lines: list[str] = []
-        names = [first, *(self.integer("b", level, number, cut) for number, cut in enumerate(cuts)), last]
-        for number, (start, end) in enumerate(pairwise(names)):
-            self._part[level] = number
+        shared: list[tuple[str, str]] = []
+        for part, end, own in parts(cuts, self.nest.extents[level], level == self.depth - 1):
+            start, stop = names[part], names[end]
             if level == 0:  # a share of the range may begin and end in any part
-                low, high, start, end = start, end, f"f0_{number}", f"l0_{number}"
-                lines.append(f"{start} = lo if lo > {low} else {low}" if number else f"{start} = lo")
-                lines.append(f"{end} = hi if hi < {high} else {high}" if number < len(cuts) else f"{end} = hi")
-            lines += self._loop(level, section, start, end)
+                low, high, start, stop = start, stop, f"f0_{part}", f"l0_{part}"
+                lines.append(f"{start} = lo if lo > {low} else {low}" if part else f"{start} = lo")
+                lines.append(f"{stop} = hi if hi < {high} else {high}" if end <= len(cuts) else f"{stop} = hi")
+            if own:
+                self._part[level] = part
+                lines += self._loop(level, section, start, stop)
+            else:
+                shared.append((start, stop))
+        if shared:
+            self._part[level] = None
+            lines.append(f"for e in range({len(shared)}):")
+            for name, bound in zip("st", zip(*shared, strict=True), strict=True):
+                text = bound[-1]
+                for number in reversed(range(len(bound) - 1)):
+                    text = f"{bound[number]} if e == {number} else {text}"
+                lines.append(f"    {name} = {text}")
+            loop = self._loop(level, section, "s", "t")
+            head = next(number for number, line in enumerate(loop) if line.lstrip().startswith(f"for i{level} "))
+            space = " " * (len(loop[head]) - len(loop[head].lstrip()) + 4)
+            loop[head + 1 : head + 1] = [f"{space}{name} = {text}" for text, name in self._shared.items()]
+            self._shared.clear()
+            lines += _indented(loop)
         return lines
 
     def _loop(self, level: int, section: _Section, first: str, last: str) -> list[str]:

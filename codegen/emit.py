@@ -27,7 +27,7 @@ from .indexed import (
     scatter,
 )
 from .loops import Choice, build_nest
-from .piecewise import piece, piece_strides, shift
+from .piecewise import chosen, is_cut, piece, piece_strides, shift
 from .reduce import embed, reduction
 from .regions import cuts
 from .rows import is_alias, kept_in_row, row_strides, sections
@@ -114,7 +114,7 @@ class Writer:
             self.accesses[STATUS] = Access(status, (0,) * len(group.space))
         self.section = sections(self.nodes, self.inside)
         self.kept = kept_in_row(self.nodes, self.inside, self.section, {*group.rowwise, *self.results, *inlined})
-        boxes = [index for n in self.nodes if n.op.kind == "piecewise" for index in n.attr("indices")]
+        boxes = [index for n in self.nodes if is_cut(n) for index in n.attr("indices")]
         nest = build_nest(group.space, [a.strides for a in self.accesses.values()], group.rows,
                           cuts(group.space, boxes) if boxes else ())
         for access, strides in zip(self.accesses.values(), nest.strides, strict=True):
@@ -276,9 +276,9 @@ class Writer:
         if is_gather(node):
             text, level = gather(self, node, section)
             return self.variable(node, level, section, text)
-        if node.op.kind == "piecewise":
-            chosen, level = piece(self, node)
-            return self.variable(node, level, section, chosen)
+        if is_cut(node):
+            choice, level = piece(self, node) if node.op.kind == "piecewise" else chosen(self, node, section)
+            return self.variable(node, level, section, choice)
         operands = [self.operand(operand, node, section) for operand in node.inputs]
         level = max((lv for _, lv in operands), default=-1)
         return self.variable(node, level, section, element_text(node, [text for text, _ in operands]))

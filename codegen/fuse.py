@@ -14,6 +14,7 @@ from retape.ir import Graph
 from retape.ir.graph import Node
 from retape.ir.shapes import Shape
 
+from .loops import parts
 from .regions import cuts
 from .rows import KEPT, is_alias, kept_in_row, sections
 from .stages import Stages, from_memory
@@ -59,7 +60,7 @@ def fuse(graph: Graph, strict: bool = False) -> Plan:
     """Group the operations of a graph into kernels; `strict` leaves sums and products to eager execution."""
     stages = Stages(graph, strict)
     stages.delay(graph)
-    inlined = {*stages.small, *(node for node in stages.fused if node.op.kind == "piecewise")}
+    inlined = {*stages.small, *(node for node in stages.fused if node.op.kind in ("piecewise", "moved"))}
     groups = _components(graph, stages, inlined)
     home = {node: group for group in groups for node in group.nodes}
     stored = _stored(graph, stages, home, inlined)
@@ -147,11 +148,14 @@ def _cut(nodes: list[Node]) -> list[list[Node]]:
 def _copies(nodes: list[Node]) -> int:
     """How often a kernel's statements are written: once for each part of its loops."""
     known: dict[int, set[int]] = {}
+    shape: Shape = ()
     for node in nodes:
-        if node.op.kind == "piecewise":
-            for d, places in enumerate(cuts(node.type.shape, node.attr("indices"))):
+        if node.op.name in ("chosen", "pieces"):
+            shape = node.type.shape
+            for d, places in enumerate(cuts(shape, node.attr("indices"))):
                 known.setdefault(d, set()).update(places)
-    return prod(len(places) + 1 for places in known.values())
+    written = [parts(sorted(places), shape[d], d == len(shape) - 1) for d, places in known.items()]
+    return prod(sum(own for _, _, own in found) + (not all(own for _, _, own in found)) for found in written)
 
 
 def _stored(graph: Graph, stages: Stages, home: dict[Node, Group], inlined: set[Node]) -> set[Node]:

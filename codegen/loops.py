@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from retape.ir.shapes import Shape
 
-__all__ = ["Choice", "Nest", "build_nest"]
+__all__ = ["Choice", "Nest", "build_nest", "parts"]
+
+EDGE = 8  # iterations: where a loop is cut into more than two parts as short as that, these share one text
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,3 +77,19 @@ def build_nest(
         first = places[dims[0]][1] if dims else 1
         parts.append(tuple(sorted(cut * first for cut in cuts[dims[0]])) if cuts and dims else ())
     return Nest(tuple(extents), strides, merged_rows, tuple(parts), tuple(places))
+
+
+def parts(cuts: Sequence[int], extent: int, innermost: bool) -> list[tuple[int, int, bool]]:
+    """The parts of a loop that is cut, as they are written: the first, the one behind the last, and whether they have a
+    text of their own. Short parts of the innermost loop may share one."""
+    lengths = [end - start for start, end in pairwise([0, *cuts, extent])]
+    short = [innermost and length <= EDGE for length in lengths]
+    if sum(short) <= 2:
+        return [(part, part + 1, True) for part in range(len(lengths))]
+    found: list[tuple[int, int, bool]] = []
+    for part, shared in enumerate(short):
+        if shared and found and not found[-1][2]:
+            found[-1] = found[-1][0], part + 1, False
+        else:
+            found.append((part, part + 1, not shared))
+    return found

@@ -20,6 +20,7 @@ from retape.ir.types import COMPLEX
 
 from .assembly import begin, finish
 from .fuse import Group, fuse
+from .moved import compute_pieces
 from .pieces import read_in_pieces
 from .placement import place, place_views
 from .places import find_places
@@ -47,7 +48,7 @@ def lower(graph: Graph, strict: bool = False, stored: int = 0) -> Lowered:
     if not strict and not tiny:
         graph = order_sums(unfold_products(collect_products(graph)))
     if not tiny:
-        graph = read_in_pieces(graph)
+        graph = compute_pieces(read_in_pieces(graph))
     lowered = _Lowering(_with_copies(graph), strict).run(owners, tiny, given.outputs[:stored])
     lowered.graph = given  # nothing asks for the graph that was placed, and it is as large
     return lowered

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,12 @@ from .regions import bounds, cuts
 if TYPE_CHECKING:
     from .emit import Writer
 
-__all__ = ["piece", "piece_strides", "shift"]
+__all__ = ["chosen", "is_cut", "piece", "piece_strides", "shift"]
+
+
+def is_cut(node: Node) -> bool:
+    """Whether a node's loops are cut where its pieces begin and end."""
+    return node.op.name in ("chosen", "pieces")
 
 
 def piece_strides(node: Node, position: int, strides: Shape) -> Shape:
@@ -31,15 +37,27 @@ def shift(node: Node, position: int, strides: Shape) -> int:
 
 def piece(w: Writer, node: Node) -> tuple[str | Choice, int]:
     """The text of one element in each part of the loops, and the level from which on it is known."""
+    reach = max((w.accesses[node, position].level for position in range(len(node.inputs))), default=-1)
+    return _choice(w, node, reach, lambda position, level: w.address((node, position), level))
+
+
+def chosen(w: Writer, node: Node, section: int) -> tuple[str | Choice, int]:
+    """The same where the pieces are values that are known, at the same places."""
+    known = [w.operand(operand, node, section) for operand in node.inputs]
+    return _choice(w, node, max((level for _, level in known), default=-1), lambda position, _: known[position][0])
+
+
+def _choice(w: Writer, node: Node, reach: int, text: Callable[[int, int], str]) -> tuple[str | Choice, int]:
+    """In each part of the loops the text of the piece that lies there; pieces are known from level `reach` on."""
     nest = w.body.nest
     own = cuts(node.type.shape, node.attr("indices"))
     levels = sorted({nest.places[d][0] for d, places in enumerate(own) if places})
-    level = max([-1, *levels, *(w.accesses[node, position].level for position in range(len(node.inputs)))])
+    level = max([-1, *levels, reach])
     texts: dict[tuple[int, ...], str] = {}
     for part in product(*(range(len(nest.cuts[at]) + 1) for at in levels)):
         starts = {at: (0, *nest.cuts[at])[number] for at, number in zip(levels, part, strict=True)}
         found = next((p for p, index in enumerate(node.attr("indices")) if _holds(w, index, starts)), None)
-        texts[part] = literal_text(0, node.type.dtype) if found is None else w.address((node, found), level)
+        texts[part] = literal_text(0, node.type.dtype) if found is None else text(found, level)
     return (Choice(tuple(levels), texts) if levels else texts[()]), level
 
 

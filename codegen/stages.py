@@ -24,6 +24,8 @@ INLINE = 8  # operations on single elements that a kernel repeats rather than wa
 def is_fusable(node: Node, strict: bool = False) -> bool:
     """Whether generated code can compute the node; if `strict`, in eager execution's order of additions."""
     kind, category = node.op.kind, node.type.dtype.category
+    if kind == "moved":
+        return True
     if kind in ("view", "source", "library") or category == COMPLEX or (strict and rounds_by_order(node)):
         return False
     first = None

@@ -14,7 +14,7 @@ from support import examples, executions
 from test_random_programs import agree, executions_agree
 
 import retape as rt
-from retape.codegen import compile_graph, pieces
+from retape.codegen import compile_graph, moved, pieces
 from retape.codegen.lower import lower
 from retape.func import value_and_grad
 from retape.ir import Graph, verify
@@ -163,4 +163,79 @@ def test_multiples_of_stored_values_are_computed_again() -> None:
 def test_random_programs_in_pieces(program: Program) -> None:
     with patch.object(pieces, "MOST", 10), patch.object(pieces, "PARTS", 40), \
             patch.object(pieces, "ALONG", 20):
+        executions_agree(program, tiny=False)
+
+
+# ---- pieces that are computed where they are read
+
+
+ONE = np.ones(1)
+
+
+def stages_of(x: Any, one: Any, y: Any, steps: int = 8) -> Any:
+    """Runge-Kutta of a chain: each stage reads the last one shifted."""
+    def f(y: Any) -> Any:
+        return x * rt.cat([one, y[:-1]])
+
+    for _ in range(steps):
+        a = f(y)
+        b = f(y + 0.05 * a)
+        c = f(y + 0.05 * b)
+        y = y + 0.1 / 6 * (a + 2 * b + 2 * c + f(y + 0.1 * c))
+    return y
+
+
+def slanted(x: Any, steps: int = 3) -> Any:
+    """Shifted along both dims, there and back."""
+    side, top = x[:, :1] * 0.0, x[:1]
+    for _ in range(steps):
+        a = x * rt.cat([side, (x + 1.5)[:, :-1]], 1)
+        x = x - 0.1 * rt.cat([(a - x)[1:], top], 0)
+    return x
+
+
+def test_a_step_of_stages_is_a_kernel_each_way() -> None:
+    assert rows(stages_of, V, ONE, V) == 8
+    gradient = value_and_grad(lambda x, one, y: stages_of(x, one, y).sum())
+    assert rows(gradient, V, ONE, V) <= 2 * 8 + 2
+    kept = program(gradient, V, ONE, V)
+    assert kept.workspace_bytes <= 3 * 8 * V.nbytes  # no stages, which would be four a step
+    assert sum("select(i" in kernel.text or "select(h" in kernel.text for kernel in kept.kernels) > 0
+
+
+@pytest.mark.parametrize(("function", "arrays"), [
+    (stages_of, (V[:50], ONE, V[50:100])), (stages_of, (V[:9], ONE, V[50:59])), (slanted, (X,)),
+    (slanted, (X[:3, :4],)),
+    (value_and_grad(lambda x, one, y: (stages_of(x, one, y, 3) ** 2).sum()), (V[:50], ONE, V[50:100])),
+    (value_and_grad(lambda x: (slanted(x) ** 2).sum()), (X,)),
+    (lambda x: slanted(x).sum(0), (X,)), (lambda x: rt.softmax(slanted(x), 1), (X,)),
+])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_computed_pieces(function: Callable[..., Any], arrays: tuple[Any, ...], dtype: Any) -> None:
+    given_arrays = [array.astype(dtype) for array in arrays]
+    call = rt.compile(function)
+    wanted = function(*map(rt.from_numpy, given_arrays))
+    graph = verify(call.specialize(*given_arrays).graph)
+    for name, results in executions(graph, given_arrays).items():
+        for found, expected in zip(results, wanted if isinstance(wanted, tuple) else (wanted,), strict=True):
+            agree(found, expected.numpy(), dtype is np.float32, name)
+
+
+@pytest.mark.parametrize("function", [
+    lambda x: rt.cat([x[:5], rt.exp(x)[:-5]]) + x,  # costs too much
+    lambda x: rt.cat([x[:5], (x + 1)[:-5]]) + rt.cat([x[:7], (x + 1)[:-7]]),  # read at two places
+    lambda x: (rt.cat([x[:5], (x + 1)[:-5]]) * x, x + 1),  # in memory anyhow
+    lambda x: rt.cat([x[:5], rt.where(x > 0, x, 0.0)[:-5]]) + x,  # jumps
+])
+def test_what_is_read_from_memory(function: Callable[..., Any]) -> None:
+    graph = moved.compute_pieces(in_pieces(function, V))
+    assert all(node.op.kind != "moved" for node in graph.nodes)
+    assert any(node.op is pieces.PIECES for node in graph.nodes)
+
+
+@examples(80)
+@given(programs(most=25))
+def test_random_programs_in_computed_pieces(program: Program) -> None:
+    with patch.object(pieces, "MOST", 10), patch.object(pieces, "PARTS", 40), \
+            patch.object(moved, "WORK", 60), patch.object(moved, "SOURCES", 20):
         executions_agree(program, tiny=False)
