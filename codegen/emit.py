@@ -12,7 +12,7 @@ from retape.ir.graph import Node, Operand, Origin
 
 from .body import Body
 from .division import WHOLE, Division, divide
-from .expressions import element_text, is_count, literal_text, operand_dtype, rename
+from .expressions import count_of, element_text, literal_text, operand_dtype, rename
 from .fuse import Group
 from .indexed import (
     STATUS,
@@ -287,8 +287,9 @@ class Writer:
         """The text of an operand in a section, and the loop level from which on it is known."""
         if not isinstance(operand, Node):
             dtype = operand_dtype(reader)
-            if is_count(operand, reader):  # as an extent is: other extents need no other kernel
-                return f"to_{dtype.short}({self.body.integer('n', 0, int(operand), int(operand))})", -1
+            count = count_of(operand, reader)
+            if count is not None:  # a parameter, as extents are: others need no other kernel
+                return f"to_{dtype.short}({self.body.integer('n', 0, count, count)})", -1
             return literal_text(operand, dtype), -1
         for known in (0, section):
             name = self.names.get((operand, known))

@@ -12,7 +12,7 @@ from retape.ir.types import BOOL, FLOAT, INTEGER
 
 from .stages import kernel_text
 
-__all__ = ["IDENTITY", "element_text", "identity", "is_count", "joined", "literal_text", "operand_dtype", "rename"]
+__all__ = ["IDENTITY", "count_of", "element_text", "identity", "joined", "literal_text", "operand_dtype", "rename"]
 
 IDENTITY = {"radd": "0", "rmul": "1"}
 
@@ -66,15 +66,16 @@ def literal_text(value: object, dtype: DType) -> str:
     return text if dtype.short == "f64" else f"to_{dtype.short}({text})"
 
 
-def is_count(value: object, reader: Node) -> bool:
-    """Whether a literal seems to be a number of elements: what a mean's derivative is divided by, say.
+def count_of(value: object, reader: Node) -> int | None:
+    """The number that a literal is, where it seems to count elements: what a mean's derivative is divided by, say.
 
     Division by a power of two is a product where it is written out; beside a loop that doesn't matter.
     """
-    if reader.op.name != "div" or reader.inputs[0] is value or operand_dtype(reader).category != FLOAT:
-        return False
-    return isinstance(value, (int, float)) and 2 < value < 2**53 and value == int(value) \
-        and (reader.type.numel == 1 or int(value) & (int(value) - 1) != 0)
+    if reader.op.name != "div" or reader.inputs[0] is value or operand_dtype(reader).category != FLOAT \
+            or not isinstance(value, (int, float)) or not 2 < value < 2**53 or value != int(value):
+        return None
+    count = int(value)
+    return count if reader.type.numel == 1 or count & (count - 1) else None
 
 
 def identity(combine: str, dtype: DType) -> str:
