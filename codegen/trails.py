@@ -11,6 +11,7 @@ new generation, and nothing is taken away.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -23,7 +24,7 @@ from .frames import Edition, Frame
 from .lower import HostStep
 from .memory import Free, rounded
 from .native import trail
-from .native.player import player
+from .native.guide import guide
 from .parts import Part, key_of, maker
 from .stops import Allocation, Arrival, Drawing, Host, Stop
 
@@ -171,13 +172,10 @@ class Trails:
 
     def _publish(self, stages: list[Stage]) -> None:
         generation = self.edition.generation + 1
-        following: Stage | None = None
-        for stage in reversed(stages):
-            self._build(stage)
-            if following is not None:
-                assert stage.fork is not None
-                stage.fork.lead(following.value, following.address, generation)
-            following = stage
+        self._build(stages)
+        for stage, following in itertools.pairwise(stages):
+            assert stage.fork is not None
+            stage.fork.lead(following.value, following.address, generation)
         self._join(stages[0], generation)
 
     def _join(self, stage: Stage, generation: int) -> None:
@@ -231,45 +229,50 @@ class Trails:
 
     def _rebuild(self, stage: Stage, more: list[tuple[int, int]]) -> None:
         stage.taken = [*stage.taken, *more]
-        self._build(stage)
+        self._build([stage])
         self._join(stage, self.edition.generation + 1)
 
     # ---- rows
 
-    def _build(self, stage: Stage) -> None:
-        """Make a stage's rows, and its fork with what the fork knew before."""
-        link = stage.link
+    def _build(self, stages: Sequence[Stage]) -> None:
+        """Make the rows of stages, which lie in memory as a walk takes them, and forks with what these knew before."""
         rows: list[Any] = []
-        stops: list[tuple[int, Stop]] = []
+        ends: list[int] = []
+        waiting: list[tuple[Stop, int]] = []
+        for stage in stages:
+            for step in self._steps(stage):
+                if isinstance(step, Stop):
+                    rows.append([trail.STOP, len(self._stops), 0, 0, 0, 0, 0, 0])
+                    self._stops.append(step)
+                    waiting.append((step, len(rows)))
+                else:
+                    rows += step
+            ends.append(len(rows))
+        table = np.array(rows, np.uint64)
+        self.rows += len(rows)
+        for stop, number in waiting:
+            stop.resume = trail.row_address(table, number)
+        for stage, begin, end in zip(stages, [0, *ends], ends, strict=False):
+            stage.address = trail.row_address(table, begin)
+            stage.keep += [table, stage.fork]  # walks may be there
+            if stage.seen is not None:
+                stage.fork = trail.Fork(table, end - 1, stage.seen, 0, stage.fork)
 
-        def stop(what: Stop) -> None:
-            rows.append([trail.STOP, len(self._stops) + len(stops), 0, 0, 0, 0, 0, 0])
-            stops.append((len(rows), what))
-
+    def _steps(self, stage: Stage) -> list[Any]:
+        """Lists of rows, and stops."""
+        link = stage.link
+        found: list[Any] = []
         if link.actions:
-            stop(Drawing(link.actions))
+            found.append(Drawing(link.actions))
         makers, arrival = self._arrival(stage) if link.leaf is not None else ([], None)
         if arrival is not None and makers:
-            stop(Allocation(arrival.bases, makers))
-        for step in self._body(stage):
-            if isinstance(step, Host):
-                stop(step)
-            else:
-                rows += step
+            found.append(Allocation(arrival.bases, makers))
+        found += self._body(stage)
         if arrival is not None:
-            stop(arrival)
+            found.append(arrival)
         elif stage.seen is not None:
-            rows.append(trail.branch(*stage.seen))
-        table = np.array(rows, np.uint64)
-        stage.keep.append(table)
-        stage.address = trail.row_address(table, 0)
-        self.rows += len(rows)
-        for number, what in stops:
-            what.resume = trail.row_address(table, number)
-            self._stops.append(what)
-        if stage.seen is not None:
-            stage.keep.append(stage.fork)  # walks may be there
-            stage.fork = trail.Fork(table, len(rows) - 1, stage.seen, 0, stage.fork)
+            found.append([trail.branch(*stage.seen)])
+        return found
 
     def _body(self, stage: Stage) -> list[Any]:
         """The steps of a stage's part where it lies: lists of rows, and host steps. Equal ones are made once."""
@@ -373,7 +376,7 @@ class Trails:
             frame = Frame()
         if frame.edition is not edition:
             frame.fit(edition)
-        follow, header, bases = player().follow, frame.header, frame.bases
+        follow, header, bases = guide().follow, frame.header, frame.bases
         given = (*arrays, *[make() for make in edition.makers]) if edition.makers else arrays
         try:
             number = follow(header, bases, edition.slots, given)

@@ -15,7 +15,7 @@ import pytest
 
 import retape as rt
 from retape.codegen import trails as trails_module
-from retape.codegen.native import player, trail
+from retape.codegen.native import guide, trail
 from retape.codegen.trails import Trails
 from retape.compiled import CompiledFunction
 
@@ -51,13 +51,13 @@ def same(function: CompiledFunction, *arrays: Any) -> None:
 def entries(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Grows by one for each entry into native code by which a walk begins or goes on."""
     found: list[int] = []
-    functions = player.player()
+    functions = guide.guide()
 
     def follow(*arguments: Any) -> int:
         found.append(1)
         return functions.follow(*arguments)
 
-    monkeypatch.setattr(trails_module, "player", lambda: functions._replace(follow=follow))
+    monkeypatch.setattr(trails_module, "guide", lambda: functions._replace(follow=follow))
     return found
 
 
@@ -67,7 +67,7 @@ def entries(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 8, 16, 21])
 @pytest.mark.parametrize("documented", [False, True])
 def test_values_lead_to_their_rows(size: int, documented: bool) -> None:
-    functions = player._documented() if documented else player.player()
+    functions = guide._guide(not documented)
     count = 1000 if size > 1 else 200
     values = list({bytes(random.Random(i).randbytes(size)) for i in range(count)} | {bytes(size)})
     status, seen = np.zeros(1, np.int64), np.zeros(size, np.uint8)
@@ -98,7 +98,7 @@ def test_a_walk_takes_what_was_there_when_it_began() -> None:
         fork.lead(bytes(8), trail.row_address(rows, 1 + generation // 3), generation)
     for generation, found in ((0, -1), (1, 0), (3, 0), (4, 1), (6, 1), (7, 2), (9, 2)):
         header = np.array([trail.row_address(rows, 0), generation, 1], np.int64)
-        assert player.player().follow(header, bases, np.zeros(0, np.int64), ()) == found
+        assert guide.guide().follow(header, bases, np.zeros(0, np.int64), ()) == found
 
 
 # ---- counts

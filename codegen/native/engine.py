@@ -156,3 +156,13 @@ def compile_quickly(text: str, *names: str, given: Mapping[str, int] | None = No
     """
     entry = fetch(lambda: Entry("", emit(parse(text), effort=0)), "text", text)
     return load(entry.code, *names, given=given)
+
+
+def compile_well(text: str, *names: str, given: Mapping[str, int] | None = None) -> Loaded:
+    """Compile hand-written code that much time is spent in at -O2, or take it from the cache, and load it."""
+    def make() -> Entry:
+        module = parse(text)
+        optimise(module)
+        return Entry("", emit(module))
+
+    return load(fetch(make, "optimised text", text).code, *names, given=given)

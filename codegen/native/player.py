@@ -5,14 +5,12 @@
 ``fill(table, slots, arrays)``
     write the data address of ``arrays[i]`` into ``table[slots[i]]``;
 ``enter(header, table, slots, arrays)``
-    ``fill``, then ``play``;
-``follow(header, bases, slots, arrays)``
-    ``fill``, then walk the rows of a trace tree (``trail_ir``); gives the number that the walk stops with.
+    ``fill``, then ``play``.
 
-All arguments are ndarrays of int64 but ``arrays``, a tuple of ndarrays. Kernels run without the GIL. On CPython these
-are built-in functions made from LLVM text (``player_ir``): a call costs a fifth of one through ctypes. They read
-addresses from the array objects themselves; the offsets are tried on real arrays first, and where they do not hold,
-ctypes and ``ndarray.ctypes`` do the same work in the documented way.
+All arguments are ndarrays (int64 for ``header``, ``table`` and ``slots``) but ``arrays``, a tuple of ndarrays. Kernels
+run without the GIL. On CPython these are built-in functions made from LLVM text (``player_ir``): a call costs a fifth
+of one through ctypes. They read addresses from the array objects themselves; the offsets are tried on real arrays
+first, and where they do not hold, ctypes and ``ndarray.ctypes`` do the same work in the documented way.
 """
 
 from __future__ import annotations
@@ -25,29 +23,22 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import engine, player_ir, pool_ir, trail_ir
+from . import engine, player_ir, pool_ir
 from .pool import pool
 
 ROW_WORDS = 6
-_MESSAGE = "retape: expected a tuple with one plain ndarray for each pointer slot"
+MESSAGE = "retape: expected a tuple with one plain ndarray for each pointer slot"
 _METH_FASTCALL = 0x80
 
 
 class Player(NamedTuple):
-    """The functions, whether they are native built-ins, and the address of the plain C player.
-
-    ``copy`` is the address of a kernel that copies as many bytes as it has iterations; ``publish(place, value)`` stores
-    a word at an address so that who sees it also sees all that was stored before.
-    """
+    """The three functions, whether they are native built-ins, and the address of the plain C player."""
 
     play: Callable[..., None]
     fill: Callable[..., None]
     enter: Callable[..., None]
-    follow: Callable[..., int]
     native: bool
     walk: int
-    copy: int
-    publish: Callable[[int, int], None]
 
 
 class _Method(ctypes.Structure):
@@ -61,7 +52,7 @@ class _Method(ctypes.Structure):
     )
 
 
-_alive: list[Any] = []  # method definitions and code that built-ins point into; they live as long as the process
+alive: list[Any] = []  # method definitions and code that built-ins point into; they live as long as the process
 
 
 def offsets() -> dict[str, int]:
@@ -113,44 +104,19 @@ def player() -> Player:
     return _native() if layout_holds() else _documented()
 
 
-_PLAIN = ("walk", "serve", "spin", "descend", "copy", "publish")
-
-
-def _load(text: str, names: tuple[str, ...], given: dict[str, int]) -> dict[str, int]:
-    """The addresses of the player's functions, once its code is in memory."""
-    moves = {"retape_move": ctypes.cast(ctypes.memmove, ctypes.c_void_p).value or 0}
-    loaded = engine.compile_quickly(pool_ir.text("retape") + text, *(f"retape_{name}" for name in names),
-                                    given={**moves, **given, **pool().given("retape")})
-    _alive.append(loaded)
-    found = {name: loaded.addresses[f"retape_{name}"] for name in names}
-    pool().take(found["serve"], found["spin"])
-    return found
-
-
-def _text(*parts: str) -> str:
-    words = {name: str(getattr(trail_ir, name.upper())) for name in ("status", "stop", "refused", "unknown")}
-    factor = trail_ir.FACTOR - (1 << 64)  # as LLVM writes it
-    declared = 'declare ptr @"retape_move"(ptr, ptr, i64)\n'
-    rows = player_ir.WALK.format(prefix="retape", row_words=ROW_WORDS)
-    trails = trail_ir.DESCEND.format(prefix="retape", row_words=trail_ir.ROW_WORDS, factor=factor, **words)
-    return declared + rows + trails + "".join(parts)
-
-
-def _publisher(address: int) -> Callable[[int, int], None]:
-    publish: Callable[[int, int], None] = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64)(address)
-    return publish
-
-
 def _native() -> Player:
-    builtins = (player_ir.BUILTINS + trail_ir.BUILTIN).format(
-        prefix="retape", message=_MESSAGE, message_size=len(_MESSAGE) + 1, **offsets())
-    names = ("play", "fill", "enter", "follow")
-    at = _load(_text(builtins), (*names, *_PLAIN), _addresses())
-    play, fill, enter, follow = (_builtin(f"retape_{name}".encode(), at[name]) for name in names)
-    return Player(play, fill, enter, follow, True, at["walk"], at["copy"], _publisher(at["publish"]))
+    text = pool_ir.text("retape") + (player_ir.WALK + player_ir.HELPERS + player_ir.BUILTINS).format(
+        prefix="retape", row_words=ROW_WORDS, message=MESSAGE, message_size=len(MESSAGE) + 1, **offsets()
+    )
+    symbols = [f"retape_{name}" for name in ("play", "fill", "enter", "walk", "serve", "spin")]
+    loaded = engine.compile_quickly(text, *symbols, given={**addresses(), **pool().given("retape")})
+    pool().take(loaded.addresses["retape_serve"], loaded.addresses["retape_spin"])
+    alive.append(loaded)
+    play, fill, enter = (builtin(symbol.encode(), loaded.addresses[symbol]) for symbol in symbols[:3])
+    return Player(play, fill, enter, True, loaded.addresses["retape_walk"])
 
 
-def _addresses() -> dict[str, int]:
+def addresses() -> dict[str, int]:
     """Where in this process the things lie that the built-ins name."""
     api = ctypes.pythonapi
     functions = {"incref": "Py_IncRef", "set_string": "PyErr_SetString", "save": "PyEval_SaveThread",
@@ -164,10 +130,10 @@ def _addresses() -> dict[str, int]:
     }
 
 
-def _builtin(name: bytes, address: int) -> Callable[..., Any]:
+def builtin(name: bytes, address: int) -> Callable[..., Any]:
     """A Python built-in function for a C function of the ``METH_FASTCALL`` kind."""
     method = _Method(name, address, _METH_FASTCALL, None)
-    _alive.append(method)
+    alive.append(method)
     make = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)(
         ("PyCFunction_NewEx", ctypes.pythonapi)
     )
@@ -175,27 +141,28 @@ def _builtin(name: bytes, address: int) -> Callable[..., Any]:
     return function
 
 
+def documented_fill(table: Any, slots: Any, arrays: tuple[Any, ...]) -> None:
+    """``fill`` by means of ``ndarray.ctypes``."""
+    if len(slots) != len(arrays) or any(type(array) is not np.ndarray for array in arrays):
+        raise TypeError(MESSAGE)
+    for slot, array in zip(slots.tolist(), arrays, strict=True):
+        table[slot] = array.ctypes.data
+
+
 def _documented() -> Player:
     """The same functions through ctypes and ``ndarray.ctypes``: about 1 us an array."""
-    at = _load(_text(), _PLAIN, {})
-    walk = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)(at["walk"])
-    descend = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p)(at["descend"])
+    text = pool_ir.text("retape") + player_ir.WALK.format(prefix="retape", row_words=ROW_WORDS)
+    symbols = [f"retape_{name}" for name in ("walk", "serve", "spin")]
+    loaded = engine.compile_quickly(text, *symbols, given=pool().given("retape"))
+    pool().take(loaded.addresses["retape_serve"], loaded.addresses["retape_spin"])
+    alive.append(loaded)
+    walk = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)(loaded.addresses["retape_walk"])
 
     def play(header: Any, table: Any) -> None:
         walk(header.ctypes.data, table.ctypes.data)
 
-    def fill(table: Any, slots: Any, arrays: tuple[Any, ...]) -> None:
-        if len(slots) != len(arrays) or any(type(array) is not np.ndarray for array in arrays):
-            raise TypeError(_MESSAGE)
-        for slot, array in zip(slots.tolist(), arrays, strict=True):
-            table[slot] = array.ctypes.data
-
     def enter(header: Any, table: Any, slots: Any, arrays: tuple[Any, ...]) -> None:
-        fill(table, slots, arrays)
+        documented_fill(table, slots, arrays)
         play(header, table)
 
-    def follow(header: Any, bases: Any, slots: Any, arrays: tuple[Any, ...]) -> int:
-        fill(bases, slots, arrays)
-        return int(descend(header.ctypes.data, bases.ctypes.data))
-
-    return Player(play, fill, enter, follow, False, at["walk"], at["copy"], _publisher(at["publish"]))
+    return Player(play, documented_fill, enter, False, loaded.addresses["retape_walk"])

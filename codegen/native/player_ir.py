@@ -54,9 +54,9 @@ done:
 }}
 """
 
-# Python built-ins of the METH_FASTCALL kind. Offsets are those of this Python; what else lies in it is named here and
-# linked when the code is loaded, so that the object code holds no address.
-BUILTINS = """
+# What Python built-ins of the METH_FASTCALL kind need. Offsets are those of this Python; what else lies in it is named
+# here and linked when the code is loaded, so that the object code holds no address.
+HELPERS = """
 @"{prefix}_none" = external global i8
 @"{prefix}_ndarray" = external global i8
 @"{prefix}_type_error" = external global ptr
@@ -119,7 +119,9 @@ good:
 bad:
   ret i1 false
 }}
+"""
 
+BUILTINS = """
 define internal void @released(ptr %header, ptr %table) {{
   %words = call ptr @data(ptr %header)
   %pointers = call ptr @data(ptr %table)

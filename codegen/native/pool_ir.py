@@ -296,14 +296,14 @@ end:
 SHARES_A_THREAD = 4
 
 
-def text(prefix: str) -> str:
-    """The functions ``region``, ``serve`` and ``spin``.
+def text(prefix: str, workers: bool = True) -> str:
+    """The functions ``region`` and, for ``workers``, ``serve`` and ``spin``.
 
     They leave three names open: the words (``{prefix}_pool``), and CPython's lock functions (``{prefix}_acquire`` and
     ``{prefix}_release``).
     """
     declaration, pause = _pause(platform.machine().lower())
-    body = (_OPEN + _TAKE + _REGION + _SERVE + _SPIN).format(
+    body = (_OPEN + _TAKE + _REGION + (_SERVE + _SPIN if workers else "")).format(
         prefix=prefix,
         first_worker=_word(prefix, FIRST_WORKER),
         line=LINE,

@@ -11,14 +11,15 @@ import sys
 import numpy as np
 from numpy.typing import NDArray
 
-from .player import player
+from .guide import guide
 from .trail_ir import ARENA, BRANCH, FACTOR, NOTHING, ROW_WORDS, STATUS, STOP
 
 __all__ = ["ARENA", "BRANCH", "NOTHING", "STATUS", "STOP", "Fork", "Rows", "branch", "copy_row", "row_address"]
 
 Rows = NDArray[np.uint64]
 WORD = (1 << 64) - 1
-TABLE = 4  # the word of a branch that has the address of its table
+TABLE, NEAR = 4, 5  # the words of a branch where the address of its table is, and where its own entry begins
+_EMPTY: Rows = np.zeros(4, np.uint64)
 
 
 def row_address(rows: Rows, number: int) -> int:
@@ -27,7 +28,7 @@ def row_address(rows: Rows, number: int) -> int:
 
 def copy_row(operands: int, size: int) -> list[int]:
     """A row that copies bytes between two operands: to, from."""
-    return [player().copy, operands, 2, 0, size, 0, 0, 0]
+    return [guide().copy, operands, 2, 0, size, 0, 0, 0]
 
 
 def _pieces(size: int) -> list[tuple[int, int]]:
@@ -41,9 +42,9 @@ def _pieces(size: int) -> list[tuple[int, int]]:
 
 
 def branch(base: int, offset: int, size: int, piece: int = 0) -> list[int]:
-    """The row that looks at a piece of a value, its table still missing."""
+    """The row that looks at a piece of a value, and knows none."""
     more, width = _pieces(size)[piece]
-    return [BRANCH, base, offset + more, width, 0, 0, 0, 0]
+    return [BRANCH, base, offset + more, width, int(_EMPTY.ctypes.data), 0, 0, 0]
 
 
 class Fork:
@@ -53,26 +54,26 @@ class Fork:
     A value of more than one word has further forks behind the words before the last.
     """
 
-    __slots__ = ("_behind", "_known", "_tables", "cell", "piece", "rows", "where")
+    __slots__ = ("_behind", "_known", "_near", "_number", "_rows", "_tables", "_where", "piece")
 
     def __init__(self, rows: Rows, number: int, where: tuple[int, int, int], piece: int = 0,
                  like: Fork | None = None) -> None:
-        self.rows = rows  # held, as the tables are
-        self.cell = row_address(rows, number) + TABLE * 8
-        self.where, self.piece = where, piece
+        self._rows, self._number = rows, number
+        self._where, self.piece = where, piece
         self._known: dict[int, list[tuple[int, int]]] = {}
         self._behind: dict[int, Fork] = {}
-        if like is not None:
+        self._tables: list[Rows] = [_EMPTY]  # the last is the present one; walks may be in the others
+        self._near: int | None = None  # the value that the branch has itself
+        if like is not None and like._known:
             self._known, self._behind = {word: found[:] for word, found in like._known.items()}, like._behind
-        self._tables: list[Rows] = []  # the last is the present one; walks may be in the others
-        self._make()
+            self._make()
 
     def __len__(self) -> int:
         return len(self._known)
 
     def lead(self, value: bytes, target: int, generation: int) -> None:
         """Have walks that begin in a generation, or later, go on at `target` where they see `value`."""
-        pieces = _pieces(self.where[2])
+        pieces = _pieces(self._where[2])
         offset, width = pieces[self.piece]
         word = int.from_bytes(value[offset : offset + width], sys.byteorder)
         if self.piece + 1 < len(pieces):
@@ -80,8 +81,8 @@ class Fork:
             if behind is not None:
                 behind.lead(value, target, generation)
                 return
-            rows = np.array([branch(*self.where, self.piece + 1)], np.uint64)
-            behind = self._behind[word] = Fork(rows, 0, self.where, self.piece + 1)
+            rows = np.array([branch(*self._where, self.piece + 1)], np.uint64)
+            behind = self._behind[word] = Fork(rows, 0, self._where, self.piece + 1)
             behind.lead(value, target, generation)
             target = row_address(rows, 0)
         self._insert(word, target, generation)
@@ -89,13 +90,17 @@ class Fork:
     def _insert(self, word: int, target: int, generation: int) -> None:
         new = word not in self._known
         self._known.setdefault(word, []).insert(0, (target, generation))
-        if not new or 2 * len(self._known) > len(self._tables[-1]) // 3:
+        table = self._tables[-1]
+        if len(self._known) == 1 and new:
+            self._near = word
+            self._rows[self._number, NEAR + 1 :] = word, generation
+            guide().publish(self._word(NEAR), target)
+        elif not new or 2 * len(self._known) > len(table) // 3:
             self._make()
         else:
-            table = self._tables[-1]
             place = self._place(table, word)
             table[place + 1], table[place + 2] = word, generation
-            player().publish(int(table.ctypes.data) + 8 * place, target)
+            guide().publish(int(table.ctypes.data) + 8 * place, target)
 
     def _make(self) -> None:
         """A new table; walks that are in the old one find there what they may find."""
@@ -109,7 +114,13 @@ class Fork:
             place = self._place(table, word)
             table[place : place + 3] = target, word, generation
         self._tables.append(table)
-        player().publish(self.cell, int(table.ctypes.data))
+        guide().publish(self._word(TABLE), int(table.ctypes.data))
+        if self._near is not None and len(self._known[self._near]) > 1:
+            self._near = None
+            guide().publish(self._word(NEAR), 0)  # the table knows a newer one
+
+    def _word(self, number: int) -> int:
+        return row_address(self._rows, self._number) + 8 * number
 
     def _place(self, table: Rows, word: int) -> int:
         """The first free place for a word."""

@@ -1,12 +1,13 @@
-"""The LLVM text that walks the rows of trace trees, and of its built-in; ``player`` fills in the numbers.
+"""The LLVM text that walks the rows of trace trees, and of its built-in; ``guide`` fills in the numbers.
 
 Rows have eight words. One that calls a kernel has: kernel, address of its operands, their number, address of its
 integers, hi, grain, whether to wake threads. An operand is a base, by its number, and a number of bytes to add to it.
 The two other kinds have small numbers in place of a kernel:
 
-* 0, base, bytes to add, size, table: look at 1, 2, 4 or 8 bytes and go on at the row that the table has for them, or
-  stop with -1 where it has none. A table is open addressing with linear probing: the number of its places less one,
-  then for each place row, value, and the generation in which it was added. A walk takes what was there when it began.
+* 0, base, bytes to add, size, table, then the row, value and generation of one entry: look at 1, 2, 4 or 8 bytes and go
+  on at the row of the entry with this value, or of the one that the table has, or stop with -1 where there is none. A
+  table is open addressing with linear probing: the number of its places less one, then the entries. A walk takes the
+  entries of generations up to the one in which it began.
 * 1, number: stop with this number.
 
 Both stop with -2 instead where a kernel has reported an index out of bounds.
@@ -20,6 +21,8 @@ FACTOR = 0x9E3779B97F4A7C15  # 2 ** 64 over the golden ratio (Knuth's multiplica
 
 # Arguments: the header (address of the first row, generation, the largest number of operands) and the bases.
 DESCEND = """
+declare ptr @"{prefix}_move"(ptr, ptr, i64)
+
 define void @"{prefix}_copy"(ptr %pointers, ptr %ints, i64 %lo, i64 %hi) nounwind {{
   %to = load ptr, ptr %pointers
   %from.field = getelementptr ptr, ptr %pointers, i64 1
@@ -48,7 +51,7 @@ entry:
   %status = load ptr, ptr %status.field
   br label %step
 step:
-  %row = phi ptr [ %first, %entry ], [ %next, %behind ], [ %target, %follow ]
+  %row = phi ptr [ %first, %entry ], [ %next, %behind ], [ %chosen, %follow ]
   %row.1 = getelementptr i64, ptr %row, i64 1
   %row.2 = getelementptr i64, ptr %row, i64 2
   %row.3 = getelementptr i64, ptr %row, i64 3
@@ -140,6 +143,19 @@ look.8:
   br label %search
 search:
   %value = phi i64 [ %from.1, %look.1 ], [ %from.2, %look.2 ], [ %from.4, %look.4 ], [ %from.8, %look.8 ]
+  %near.field = getelementptr i64, ptr %row, i64 5
+  %near = load atomic ptr, ptr %near.field acquire, align 8
+  %row.7 = getelementptr i64, ptr %row, i64 6
+  %near.value = load i64, ptr %row.7
+  %near.same = icmp eq i64 %near.value, %value
+  %row.8 = getelementptr i64, ptr %row, i64 7
+  %near.age = load i64, ptr %row.8
+  %near.there = icmp sle i64 %near.age, %generation
+  %near.there.same = and i1 %near.same, %near.there
+  %near.known = icmp ne ptr %near, null
+  %at.hand = and i1 %near.there.same, %near.known
+  br i1 %at.hand, label %follow, label %far
+far:
   %table = load atomic ptr, ptr %row.4 acquire, align 8
   %mask = load i64, ptr %table
   %places = getelementptr i64, ptr %table, i64 1
@@ -147,7 +163,7 @@ search:
   %hash = lshr i64 %product, 32
   br label %probe
 probe:
-  %at = phi i64 [ %hash, %search ], [ %at.next, %on ]
+  %at = phi i64 [ %hash, %far ], [ %at.next, %on ]
   %place = and i64 %at, %mask
   %words = mul i64 %place, 3
   %entry.field = getelementptr i64, ptr %places, i64 %words
@@ -167,6 +183,7 @@ on:
   %at.next = add i64 %at, 1
   br label %probe
 follow:
+  %chosen = phi ptr [ %near, %search ], [ %target, %compare ]
   br label %step
 unknown:
   ret i64 {unknown}
