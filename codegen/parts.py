@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
 
-from retape.ir import Graph, Node
-from retape.ir.builder import value_key
+from retape.ir import Graph
 from retape.ir.collection import paused, set_aside
 
 from .division import WAKING
@@ -21,7 +20,7 @@ from .program import Output
 from .reserve import fresh_arrays
 from .views import Buffer, View
 
-__all__ = ["Call", "Part", "key_of", "maker"]
+__all__ = ["Call", "Part", "maker"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,18 +97,3 @@ def _calls(steps: Sequence[Row | HostStep]) -> list[Call | HostStep]:
             run.append(step)
     close()
     return found
-
-
-def key_of(graph: Graph) -> Hashable:
-    """What two graphs have in common that differ by names only."""
-    number: dict[Any, int] = {}
-    rows: list[Any] = []
-    for node in graph.inputs:
-        number[node] = len(number)
-        rows.append(node.type)
-    for node in graph.nodes:
-        operands = tuple(number[i] if isinstance(i, Node) else value_key(i) for i in node.inputs)
-        rows.append((node.op, operands, value_key(node.attrs), node.type))
-        number[node] = len(number)
-    rows.append(tuple(number[o] if isinstance(o, Node) else value_key(o) for o in graph.outputs))
-    return tuple(rows)

@@ -25,7 +25,7 @@ from .lower import HostStep
 from .memory import Free, rounded
 from .native import trail
 from .native.guide import guide
-from .parts import Part, key_of, maker
+from .parts import Part, maker
 from .stops import Allocation, Arrival, Drawing, Host, Stop
 
 __all__ = ["Link", "Stage", "Trails"]
@@ -99,12 +99,11 @@ class Trails:
 
     # ---- values and places
 
-    def part(self, graph: Graph, stored: int) -> Part:
-        """A graph's compiled form; equal graphs share it."""
-        key = (stored, key_of(graph))
-        found = self.parts.get(key)
+    def part(self, key: Hashable, stored: int, make: Callable[[], Graph]) -> Part:
+        """The compiled form of a graph that `make` makes; graphs with equal keys are equal but for names."""
+        found = self.parts.get((stored, key))
         if found is None:
-            found = self.parts[key] = Part(graph, self.strict, stored)
+            found = self.parts[stored, key] = Part(make(), self.strict, stored)
         return found
 
     def give(self, value: Hashable) -> None:

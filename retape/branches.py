@@ -10,7 +10,7 @@ What a later segment reads of an earlier one is kept for it (exported); views an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -176,37 +176,49 @@ class Branches:
     def _link(self, segment: Segment, trails: Trails) -> Link:
         from retape.codegen.trails import Link
 
-        graph, inputs = self._graph(segment)
         guard, exports = segment.guard, list(segment.exports)
-        part = trails.part(graph, len(exports) + (guard is not None))
+        results = segment.results if segment.leaf is not None else (guard,)
+        outputs = (*exports, *results)
+        nodes, inputs, key = self._read(segment, outputs)
+        part = trails.part(key, len(exports) + (guard is not None), lambda: _graph(nodes, inputs, outputs))
         look = guard.type.numel * guard.type.dtype.itemsize if guard is not None else 0
         return Link(part, inputs, exports, look, b"", segment.actions, segment.leaf)
 
-    def _graph(self, segment: Segment) -> tuple[Graph, list[Node]]:
-        """A segment as a graph of its own, and what its inputs are in the tree."""
-        inputs: dict[Node, Node] = {}
-        new: dict[Any, Any] = {}
+    def _read(self, segment: Segment, outputs: tuple[Any, ...]) -> tuple[list[Node], list[Node], Hashable]:
+        """The operations of a segment (with those that are made again), the values that it reads, and what it has in
+        common with all segments that compute the same."""
+        inputs: list[Node] = []
         nodes: list[Node] = []
+        number: dict[Node, int] = {}
+        rows: list[Hashable] = []
+        owner = self._owner
 
-        def current(operand: Any) -> Any:
-            if not isinstance(operand, Node) or operand in new:
-                return new.get(operand, operand) if isinstance(operand, Node) else operand
-            if self._owner.get(operand) is not segment and (
-                operand.op.name == "input" or not (operand.op.kind in ("view", "source") or operand.op.name in AGAIN)
-            ):
-                found = inputs[operand] = input_node(operand.name, operand.type, operand.origin)
+        def visit(node: Node) -> int:
+            if owner.get(node) is not segment and (
+                    node.op.name == "input" or not (node.op.kind in ("view", "source") or node.op.name in AGAIN)):
+                inputs.append(node)
+                rows.append(node.type)
             else:
-                found = Node(operand.op, tuple(map(current, operand.inputs)), operand.attrs, operand.type, operand.name,
-                             operand.origin)
-                nodes.append(found)
-            new[operand] = found
-            return found
+                operands: list[Hashable] = []
+                known = None
+                for operand in node.inputs:
+                    if operand.__class__ is Node:
+                        known = number.get(operand)
+                        operands.append(visit(operand) if known is None else known)
+                    else:
+                        operands.append(value_key(operand))
+                nodes.append(node)
+                # the type follows from those of the operands
+                rows.append((node.op, *operands, value_key(node.attrs) if node.attrs else None,
+                             node.type if known is None else None))
+            number[node] = len(rows) - 1
+            return number[node]
 
         for node in segment.nodes:
-            current(node)
-        results = segment.results if segment.leaf is not None else (segment.guard,)
-        outputs = tuple(map(current, (*segment.exports, *results)))
-        return Graph("segment", tuple(inputs.values()), tuple(nodes), outputs, "trace", ""), list(inputs)
+            if node not in number:
+                visit(node)
+        ends = [value_key(o) if not isinstance(o, Node) else number[o] if o in number else visit(o) for o in outputs]
+        return nodes, inputs, (tuple(rows), tuple(ends))
 
     # ---- running
 
@@ -250,6 +262,18 @@ class Branches:
             return [(self._drawn[d], np.asarray(array)) for d, array in found.items() if d in self._drawn]
 
         return draw
+
+
+def _graph(nodes: list[Node], inputs: list[Node], outputs: tuple[Any, ...]) -> Graph:
+    """A segment as a graph of its own."""
+    new: dict[Any, Node] = {node: input_node(node.name, node.type, node.origin) for node in inputs}
+    made = []
+    for node in nodes:
+        operands = tuple(new[o] if isinstance(o, Node) else o for o in node.inputs)
+        new[node] = Node(node.op, operands, node.attrs, node.type, node.name, node.origin)
+        made.append(new[node])
+    results = tuple(new[o] if isinstance(o, Node) else o for o in outputs)
+    return Graph("segment", tuple(new[node] for node in inputs), tuple(made), results, "trace", "")
 
 
 class _Graft:
