@@ -202,6 +202,18 @@ class ThreadCount(RetapeError, RuntimeError, ValueError):
     code = "RT505"
 
 
+class CheckFailed(RetapeError, AssertionError):
+    """Under `RETAPE_CHECK=1`, a compiled call gave, changed or raised something else than eager execution.
+
+    The function depends on something that compiled calls don't follow, such as the time, a file, or an attribute whose
+    name is computed (docs/semantics.md lists these under what is not noticed), or it does something that happens while
+    it is traced only. Pass what changes as an argument, return what the function does, or print with
+    `rt.debug.print`. Where neither is the case, it is a bug of retape. Nothing outside is changed by the failed call.
+    """
+
+    code = "RT506"
+
+
 class BadFile(RetapeError, ValueError):
     """A file is not retape IR, has another version, or is damaged."""
 

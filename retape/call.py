@@ -14,7 +14,7 @@ from retape.tracer.creation import from_numpy
 from retape.tracer.state import state
 from retape.tracer.tensor import Tensor
 from retape.tracer.transforms import to_numpy
-from retape.tracer.tree import LEAF, flatten, unflatten
+from retape.tracer.tree import LEAF, changeable, flatten, unflatten
 
 if TYPE_CHECKING:
     from .specialization import Specialization
@@ -118,6 +118,19 @@ class Call:
         leaves, structure = flatten(result)
         return unflatten(structure, [to_numpy(leaf) for leaf in leaves])
 
-    def eager_arguments(self) -> Any:
-        """(args, kwargs) for a call of the function itself: arrays as tensors over their memory."""
-        return self.rebuild([from_numpy(leaf) if isinstance(leaf, np.ndarray) else leaf for leaf in self.leaves])
+    def eagerly(self, function: Callable[..., Any]) -> Any:
+        """Call the function itself, with arrays as tensors over their memory."""
+        given = [from_numpy(leaf) if isinstance(leaf, np.ndarray) else leaf for leaf in self.leaves]
+        args, kwargs = self.rebuild(given)
+        own = changeable(self.given)
+        copies = changeable([*args, *kwargs.values()]) if own else []
+        back = {id(a): b for a, b in [*zip(given, self.leaves, strict=True), *zip(copies, own, strict=True)]}
+        result = function(*args, **kwargs)
+        for container, copied in zip(own, copies, strict=True):  # what the function did to its copies
+            if isinstance(container, list):
+                container[:] = [back.get(id(entry), entry) for entry in copied]
+            else:
+                fields, now = (c if isinstance(c, dict) else vars(c) for c in (container, copied))
+                fields.clear()
+                fields.update({key: back.get(id(value), value) for key, value in now.items()})
+        return self.numpy_out(result)

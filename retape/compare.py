@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from retape.ir import Graph, Node
+from retape.ir import Graph
 from retape.ir.errors import CompareMismatch
 from retape.ir.interpreter import run_nodes
 from retape.tracer.creation import from_numpy
@@ -20,7 +21,7 @@ from retape.tracer.tree import flatten, unflatten
 from .compiled import CompiledFunction
 from .differentiable import compile_graph
 
-__all__ = ["Comparison", "Row", "compare", "ulp_distance"]
+__all__ = ["Comparison", "Row", "compare", "row_of", "ulp_distance", "worst_of"]
 
 IDENTICAL, ROUNDING, WRONG = "IDENTICAL", "ROUNDING", "WRONG"
 # what reassociated sums and the vector math may differ by, relative to the largest element
@@ -101,7 +102,8 @@ def ulp_distance(a: Any, b: Any) -> float:
         return float((np.abs(x[finite] - y[finite]) / unit).max(initial=0.0))
 
 
-def _row(name: str, eager: Any, compiled: Any) -> Row:
+def row_of(name: str, eager: Any, compiled: Any) -> Row:
+    """Two arrays compared."""
     distance = ulp_distance(eager, compiled)
     dtype = np.asarray(eager).dtype
     limit = TOLERANCE.get(dtype.name, 0.0) / float(np.finfo(dtype).eps) if dtype.kind in "fc" else 0.0
@@ -122,11 +124,11 @@ def compare(function: Callable[..., Any], *args: Any, seed: int = 0, **kwargs: A
     eager = _run(compiled.function, args, kwargs, seed)
     (fresh, named), _ = _fresh(args, kwargs)
     compiled.specialize(*fresh, **named)
-    fast = _run(compiled, args, kwargs, seed)
+    fast = _run(partial(CompiledFunction.__call__, compiled), args, kwargs, seed)
     if not eager:
         raise TypeError(f"`{found.function}` returned neither a tensor nor a number: there is nothing to compare")
     for (name, a), (_, b) in zip(eager, fast, strict=True):
-        found.rows.append(_row(name, a, b))
+        found.rows.append(row_of(name, a, b))
     if found.verdict == WRONG and compiled.numerics != "strict":
         _excuse(found, eager, CompiledFunction(compiled.function, numerics="strict"), args, kwargs, seed)
     if found.verdict == WRONG:
@@ -141,7 +143,7 @@ def _excuse(found: Comparison, eager: list[tuple[str, Any]], strict: CompiledFun
     strict.specialize(*fresh, **named)
     exact = _run(strict, args, kwargs, seed)
     for number, (row, (name, a), (_, b)) in enumerate(zip(found.rows, eager, exact, strict=True)):
-        if row.verdict == WRONG and _row(name, a, b).verdict != WRONG:
+        if row.verdict == WRONG and row_of(name, a, b).verdict != WRONG:
             found.rows[number] = Row(name, row.ulp, ROUNDING)
 
 
@@ -186,15 +188,17 @@ def _first_difference(compiled: CompiledFunction, args: tuple[Any, ...], kwargs:
     values = run_nodes(graph, tuple(inputs))
     every = Graph(graph.name, graph.inputs, graph.nodes, tuple(graph.nodes), "trace", graph.of)
     for node, value in zip(graph.nodes, compile_graph(every)(inputs), strict=True):
-        row = _row(node.name, values[node], value)
+        row = row_of(node.name, values[node], value)
         if row.verdict == WRONG:
-            return f"`{node.name}` ({node.note}): {_worst(node, values[node], value)}, {row.ulp:.3g} ULP"
+            return f"`{node.name}` ({node.note}): {worst_of(values[node], value)}, {row.ulp:.3g} ULP"
     return "the backward pass"
 
 
-def _worst(node: Node, eager: Any, compiled: Any) -> str:
+def worst_of(eager: Any, compiled: Any) -> str:
+    """The element that differs most."""
     a, b = np.asarray(eager), np.asarray(compiled)
     if a.shape != b.shape:
         return f"eager {a.shape}, compiled {b.shape}"
-    index = np.unravel_index(int(np.argmax(np.abs(np.nan_to_num(a - b, nan=np.inf)))), a.shape) if a.size else ()
+    distance = a != b if a.dtype.kind == "b" else np.abs(np.nan_to_num(a - b, nan=np.inf))
+    index = np.unravel_index(int(np.argmax(distance)), a.shape) if a.size else ()
     return f"{list(map(int, index))}: eager {a[index]!r}, compiled {b[index]!r}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import keyword
+import os
 import re
 import warnings
 from collections.abc import Callable
@@ -31,6 +32,7 @@ __all__ = ["CompiledFunction", "compile"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 BUDGET = 128
+CHECK = "RETAPE_CHECK"
 OTHERS = 32  # groups of traces that are kept for surroundings that may come back
 
 
@@ -79,7 +81,7 @@ class CompiledFunction:
         bound = instance.__dict__.setdefault("_compiled_methods", {}) if hasattr(instance, "__dict__") else {}
         name = self.function.__name__
         if name not in bound:
-            bound[name] = CompiledFunction(
+            bound[name] = type(self)(
                 self.function.__get__(instance, owner), self.budget, self.fallback, self.numerics)
         return bound[name]
 
@@ -229,8 +231,7 @@ class CompiledFunction:
         return self._eager(call)
 
     def _eager(self, call: Call) -> Any:
-        args, kwargs = call.eager_arguments()
-        return call.numpy_out(self.function(*args, **kwargs))
+        return call.eagerly(self.function)
 
 
 @overload
@@ -250,10 +251,18 @@ def compile(function: Any = None, *, budget: int = BUDGET, fallback: str = "eage
     generated code itself can't be built, which would be a bug of retape, the function runs eagerly with a warning, or
     raises `KernelFailed` under `fallback="error"`.
 
+    Where the environment variable `RETAPE_CHECK` is 1, each call of the function also runs eagerly and is compared;
+    `CheckFailed` is raised where they differ.
+
     Under `numerics="strict"` results are those of eager execution to the last bit, but for transcendental functions: no
     operations are contracted, and sums and matrix products are NumPy's own. The default contracts, and adds in an order
     of its own, which is the same on every number of threads.
     """
+    kind: type[CompiledFunction] = CompiledFunction
+    if os.environ.get(CHECK, "") not in ("", "0"):
+        from .check import CheckedFunction
+
+        kind = CheckedFunction
     if function is None:
-        return lambda f: CompiledFunction(f, budget, fallback, numerics)
-    return CompiledFunction(function, budget, fallback, numerics)
+        return lambda f: kind(f, budget, fallback, numerics)
+    return kind(function, budget, fallback, numerics)

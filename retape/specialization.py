@@ -61,9 +61,8 @@ class Specialization:
         self._marked = tuple(i for i, operand in enumerate(operands) if _requires(operand))
         self.structure = flatten(recorded.result)[1]
         self.plan = plan_results(recorded, here)
-        tensors = [out for out in (*recorded.outputs, *recorded.extra) if isinstance(out, Tensor)]
         self._barred = recorded.barred
-        self._constant = frozenset(i for i, out in enumerate(tensors) if not out._requires_grad or i in self._barred)
+        self._constant = recorded.constant
 
     # ---- running
 
@@ -113,11 +112,11 @@ class Specialization:
             and alike(list(self.effects.binds), list(other.effects.binds)) \
             and alike(self.effects.printed, other.effects.printed)
 
-    def over(self, graph: Graph) -> Specialization:
-        """The same trace over a graph that differs in extents only."""
+    def over(self, graph: Graph, strict: bool | None = None) -> Specialization:
+        """The same trace over a graph that differs in extents only, or with other numerics."""
         other = copy.copy(self)
         other.__dict__.pop("derivative", None)
-        other.graph, other._code = graph, DifferentiableGraph(graph, self._code.strict)
+        other.graph, other._code = graph, DifferentiableGraph(graph, self._code.strict if strict is None else strict)
         other.effects = copy.copy(self.effects)
         other.effects._apart = []
         other.shown = {}

@@ -523,3 +523,90 @@ def test_a_failed_call_draws_nothing() -> None:
         found = rt.rand(1).tolist()
         rt.manual_seed(1)
         assert found == rt.rand(1).tolist()
+
+
+# ---- a trace that was taken without a call
+
+
+def test_what_specialize_traced_takes_histories_over() -> None:
+    def make() -> Any:
+        w = tensor(3, seed=1, requires_grad=True)
+
+        def function(x: Any) -> Any:
+            x.mul_(w)
+            return x.sum()
+
+        return function, w
+
+    eager, a = make()
+    plain, b = make()
+    f = rt.compile(plain)
+    f.specialize(tensor(3, seed=5))
+    for call in range(3):
+        x, y = tensor(3, seed=call), tensor(3, seed=call)
+        found, wanted = f(x), eager(y)
+        assert x.requires_grad and x.grad_fn is not None
+        (found + x.sum()).backward()
+        (wanted + y.sum()).backward()
+        same(b.grad, a.grad, f"call {call}")
+    assert f.traces == 1
+
+
+def test_specialize_takes_rebound_entries_back() -> None:
+    state = {"m": tensor(3, seed=1), "k": 1}
+    before = dict(state)
+
+    def step(x: Any) -> Any:
+        state["m"] = state["m"] * 0.5 + x
+        state["k"] = 2
+        state["new"] = x * 1
+        return state["m"] + 0
+
+    f = rt.compile(step)
+    f.specialize(tensor(3))
+    assert list(state) == list(before) and all(state[key] is before[key] for key in before)
+    same(f(tensor(3)), before["m"] * 0.5 + tensor(3), "result")
+    assert state["k"] == 2
+
+
+def test_a_call_that_fails_takes_rebound_entries_back() -> None:
+    state = {"m": tensor(3, seed=1)}
+    before = state["m"]
+
+    def step(x: Any) -> Any:
+        state["m"] = state["m"] * 0.5
+        raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        rt.compile(step)(tensor(3))
+    assert state["m"] is before
+
+
+def test_containers_in_arguments_are_changed_past_the_budget() -> None:
+    def step(x: Any, parts: list[Any], words: dict[str, Any]) -> Any:
+        parts.append(x.sum())
+        words["n"] = words["a"]
+        words["inner"].append(1)
+        return x * int(x.sum())
+
+    f = rt.compile(step, budget=2)
+    with pytest.warns(rt.errors.GuardExplosion):
+        for n in range(5):
+            table = np.array([1.0])
+            parts, words = [table], {"a": table, "inner": [0]}
+            f(rt.tensor([float(n)]), parts, words)
+            assert len(parts) == 2 and parts[0] is table and words["inner"] == [0, 1], n
+            assert float(parts[1]) == n and words["n"] is table, n
+
+
+def test_specialize_past_the_budget_changes_nothing() -> None:
+    def step(x: Any) -> Any:
+        x.add_(1.0)
+        return x * int(x.sum())
+
+    f = rt.compile(step, budget=1)
+    f(rt.tensor([1.0]))
+    x = rt.tensor([5.0])
+    with pytest.raises(TypeError, match="RT301"):
+        f.specialize(x)
+    assert x.tolist() == [5.0] and x._version[0] == 0

@@ -29,7 +29,8 @@ BASES = {
     "RT203": IndexError, "RT204": IndexError, "RT205": RuntimeError, "RT206": TypeError,
     "RT207": ValueError, "RT301": TypeError,
     "RT302": RuntimeError, "RT401": UserWarning, "RT501": AssertionError, "RT502": FloatingPointError,
-    "RT503": RuntimeError, "RT504": UserWarning, "RT505": RuntimeError, "RT601": ValueError, "RT602": ValueError,
+    "RT503": RuntimeError, "RT504": UserWarning, "RT505": RuntimeError, "RT506": AssertionError,
+    "RT601": ValueError, "RT602": ValueError,
 }
 KEPT: Any = deque()
 

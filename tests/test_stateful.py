@@ -1,7 +1,8 @@
 """Random programs with state, called while everything they can see changes: compiled never differs from eager.
 
 A program is a function made of random statements. It is made twice, each time with a state of its own; one is compiled.
-Between calls the arguments' shapes, captured tensors, numbers, lists, attributes and flags are changed in both.
+Between calls the arguments and their shapes, variables of the enclosing function, globals, captured tensors, numbers,
+lists, attributes and flags are changed in both.
 `RETAPE_STATEFUL=n` runs n machines in place of the few that the suite has time for.
 """
 
@@ -35,7 +36,37 @@ STATEMENTS = [
     "c3.copy_(a.mean(0))", "c3.data.mul_(0.5)\na = a + c3", "a = a * o.scale.get('s', 1.0)", "x.zero_()",
     "for i in range(x.shape[0]):\n    a = a + x[i] * i", "a = a / x.shape[0]",
     "a = a.reshape(-1, 3) + rt.ones(len(x), 3)",
+    "a = a * level + c4", "c4 = c4 * 0.5 + a.mean(0).detach()", "c4.mul_({k})",
+    "level = level + 0.5 if level < 2 else 0.5",
+    "p['s'][0] = p['s'][0] * {k} + a.mean()", "if len(p['s']) < 4:\n    p['s'].append(a.sum())",
+    "p['n'] = p['n'] % 3 + 1",
+    "a = a + sum(v.sum() for v in p['s']) * p['n']", "p['t'].add_(a.mean())", "a = a - p['t']", "p['t'] = p['t'][::2]",
 ]
+
+
+ENCLOSING = """
+    def enclosed():
+        return c4, level
+
+    def enclose(tensor, number):
+        nonlocal c4, level
+        c4, level = tensor, number
+
+    return f, enclosed, enclose
+"""
+
+
+def align(found: Any, wanted: Any) -> None:
+    """Give one world the numbers of the other, so that differences of rounding don't pile up."""
+    if isinstance(wanted, rt.Tensor):
+        np.copyto(found._data, wanted._data)
+        if wanted.grad is not None:
+            align(found.grad, wanted.grad)
+    elif isinstance(wanted, (list, tuple)):
+        for a, b in zip(found, wanted, strict=True):
+            align(a, b)
+    elif isinstance(wanted, dict):
+        align(list(found.values()), list(wanted.values()))
 
 
 def world(body: str) -> dict[str, Any]:
@@ -50,6 +81,8 @@ def world(body: str) -> dict[str, Any]:
         "o": SimpleNamespace(gain=1.5, state=tensor(3), flag=False, count=0, scale={"s": 2.0}),
     }
     exec(compile(body, "<program>", "exec"), space)
+    space["f"], space["enclosed"], space["enclose"] = space["make"](tensor(3), 1.0)
+    space["p"] = {"s": [tensor(), tensor(2)], "n": 2, "t": tensor(3)}
     return space
 
 
@@ -58,26 +91,32 @@ class Machine(RuleBasedStateMachine):
                                max_size=7))
     def make(self, picks: Any) -> None:
         lines = "\n".join(text.replace("{k}", str(k)) for text, k in picks)
-        body = "\n    ".join(["def f(x, y):", "a = x * 1", *lines.split("\n"), "return a\n"])
+        inner = "\n        ".join(
+            ["def f(x, y, p):", "nonlocal c4, level", "a = x * 1", *lines.split("\n"), "return a"])
+        body = f"def make(c4, level):\n    {inner}\n{ENCLOSING}"
         self.body = body
         self.worlds = [world(body), world(body)]
         self.functions = [self.worlds[0]["f"], rt.compile(self.worlds[1]["f"], budget=40)]
-        self.calls = 0
+        self.last: tuple[int, int, float] = (2, 0, 0.5)
 
     def state(self, number: int) -> Any:
         space = self.worlds[number]
-        return [space[name] for name in ("c0", "c1", "c2", "c3", "w", "items", "d", "rows")] + [vars(space["o"])]
+        return [space[name] for name in ("c0", "c1", "c2", "c3", "w", "items", "d", "rows", "p")] + [
+            vars(space["o"]), space["enclosed"]()]
 
     @rule(n=st.sampled_from([1, 2, 3, 4, 5, 7, 9]), seed=st.integers(0, 3), y=st.sampled_from([0.5, -2.0, 3]))
     def call(self, n: int, seed: int, y: float) -> None:
-        self.calls += 1
+        self.last = n, seed, y
+        self.compare(n, seed, y)
+
+    def compare(self, n: int, seed: int, y: float) -> None:
         results, arguments = [], []
-        for function in self.functions:
+        for function, space in zip(self.functions, self.worlds, strict=True):
             x = rt.from_numpy(np.random.default_rng(seed).uniform(-1.5, 1.5, (n, 3)))
             rt.manual_seed(seed)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                results.append(run(function, (x, y)))
+                results.append(run(function, (x, y, space["p"])))
             arguments.append((x, rt.rand(1).tolist()))
         if isinstance(results[0], BaseException):
             same(results[1], results[0], self.body)
@@ -87,6 +126,7 @@ class Machine(RuleBasedStateMachine):
         same(arguments[1], arguments[0], self.body, 1e-9)
         same(self.state(1), self.state(0), self.body, 1e-9)
         assert counters(self.state(1)) == counters(self.state(0)), self.body
+        align(self.state(1), self.state(0))
 
     def make_alike(self) -> None:
         """After a failed call, which leaves half of its changes behind in eager code, begin anew."""
@@ -94,8 +134,10 @@ class Machine(RuleBasedStateMachine):
         self.functions = [self.worlds[0]["f"], rt.compile(self.worlds[1]["f"], budget=40)]
 
     def both(self, edit: Any) -> None:
+        """Change something in both worlds; the next call, with arguments like the last ones', has to notice."""
         for space in self.worlds:
             edit(space)
+        self.compare(*self.last)
 
     @rule(k=st.sampled_from([0.5, 2.0]))
     def change_numbers(self, k: float) -> None:
@@ -133,6 +175,22 @@ class Machine(RuleBasedStateMachine):
     @rule(k=st.sampled_from([None, 0.5, 3.0]))
     def change_entry(self, k: Any) -> None:
         self.both(lambda s: s["o"].scale.pop("s", None) if k is None else s["o"].scale.__setitem__("s", k))
+
+    @rule(k=st.sampled_from([0.5, 3.0]), new=st.booleans())
+    def change_enclosing(self, k: float, new: bool) -> None:
+        self.both(lambda s: s["enclose"](s["c1"] * k if new else s["enclosed"]()[0], k))
+
+    @rule(extent=st.sampled_from([1, 3]), shared=st.booleans())
+    def change_arguments(self, extent: int, shared: bool) -> None:
+        def edit(s: dict[str, Any]) -> None:
+            s["p"]["t"] = s["c1"] if shared else s["c2"][0, :extent] * 1
+            s["p"]["s"].insert(0, s["p"]["s"].pop())
+
+        self.both(edit)
+
+    @rule(k=st.sampled_from([-1.0, 0.25]))
+    def write_arguments(self, k: float) -> None:
+        self.both(lambda s: s["p"]["t"].mul_(k))
 
     @rule()
     def new_containers(self) -> None:

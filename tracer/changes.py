@@ -106,7 +106,7 @@ def undo(environment: Environment) -> None:
         container = path.expected
         if isinstance(container, list):
             container[:] = old
-        elif container != old or any(container[key] is not old[key] for key in old):
+        elif list(container) != list(old) or any(container[key] is not old[key] for key in old):
             container.clear()
             container.update(old)
 

@@ -25,6 +25,7 @@ class State(threading.local):
 
     grad_enabled: bool = True
     tracer: Tracer | None = None
+    shadow: bool = False  # an eager call is made for comparison with a compiled one
     muted: float = 0  # how many of the next lines of `rt.debug.print` are left out
     printed: int = 0  # how many were printed
 

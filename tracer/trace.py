@@ -59,6 +59,7 @@ class Recorded:
     printed: tuple[Printed, ...]
     shared: tuple[tuple[Path, int], ...]  # paths that lead to an argument, and its position
     barred: dict[int, RetapeError]  # outputs from which backward raises
+    constant: frozenset[int]  # outputs without a history (a trace that is taken back takes it from what was written)
 
 
 @rarely
@@ -127,9 +128,10 @@ def _recorded(
                    if (path := tracer.environment.path_of(leaf)) is not None)
     barred = {i: error for i, out in enumerate((*tensors, *extra))
               if out._requires_grad and (error := barrier(out, tracer.first)) is not None}
+    constant = frozenset(i for i, out in enumerate((*tensors, *extra)) if not out._requires_grad or i in barred)
     return Recorded(graph, tuple(tracer.sources), result, tuple(leaves), tuple(extra), tuple(writes), tuple(binds),
                     tuple(tracer.grads), tuple(tracer.looks), tracer.looked, tuple(tracer.random), tuple(changed),
-                    shown, shared, barred)
+                    shown, shared, barred, constant)
 
 
 def _binds(tracer: Tracer, first: int) -> tuple[list[Tensor], list[GradBind | DataBind]]:
