@@ -12,7 +12,7 @@ from weakref import ref
 
 import numpy as np
 
-from .graph import Node, Operand, Origin
+from .graph import Node, Operand, Origin, make_node
 from .ops import CATALOGUE, Op
 from .shapes import summed_axes
 from .types import Literal, TensorType
@@ -131,7 +131,7 @@ class GraphBuilder(Builder):
             name = self.unique(name)
         else:
             self._names.add(name)
-        node = Node(op, inputs, attrs, type, name, self.origin if origin is None else origin)
+        node = make_node(op, inputs, attrs, type, name, self.origin if origin is None else origin)
         self.nodes.append(node)
         return node
 

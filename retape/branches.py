@@ -17,6 +17,7 @@ import numpy as np
 
 from retape.ir import Graph, Guard, Node, input_node
 from retape.ir.builder import value_key
+from retape.ir.graph import make_node
 from retape.ir.once import building
 from retape.tracer.randomness import Draw, Made, Seeded, perform
 from retape.tracer.trace import Recorded
@@ -64,7 +65,7 @@ class Branches:
         self.given: list[Any] = []  # those that a call gives: all but draws
         self.trails: Trails | None = None
         self._inputs: dict[Any, Node] = {}
-        self._owner: dict[Node, Segment] = {}
+        self.owner: dict[Node, Segment] = {}  # in which a value is made
         self._drawn: dict[Any, int] = {}  # bases of draws
         self._entering: list[Any] = []  # sources, segments that more is read of, and new segments that aren't laid yet
         self._changed: dict[Segment, None] = {}
@@ -122,12 +123,9 @@ class Branches:
             self._entering.append(source)
         return known
 
-    def define(self, node: Node, segment: Segment) -> None:
-        self._owner[node] = segment
-
     def export(self, node: Node, reader: Segment) -> None:
         """Have a value kept for a segment that reads it."""
-        owner = self._owner.get(node)
+        owner = self.owner.get(node)
         if owner is None or owner is reader:
             return
         if node.op.kind in ("view", "source") or node.op.name in AGAIN:
@@ -191,7 +189,7 @@ class Branches:
         nodes: list[Node] = []
         number: dict[Node, int] = {}
         rows: list[Hashable] = []
-        owner = self._owner
+        owner = self.owner
 
         def visit(node: Node) -> int:
             if owner.get(node) is not segment and (
@@ -305,17 +303,23 @@ class _Graft:
         self.draws.update((a, a) for a in actions)
         own: list[Node] = []
         segment = Segment(parent, value, own, [self._action(a) for a in actions])
+        new, owner, export = self.new, self.tree.owner, self.tree.export
         for node in nodes:
-            inputs = tuple(map(self.current, node.inputs))
-            kept = node
-            if inputs != node.inputs:
-                kept = Node(node.op, inputs, node.attrs, node.type, node.name, node.origin)
-            self.new[node] = kept
-            self.tree.define(kept, segment)
+            for operand in node.inputs:
+                if operand.__class__ is Node and new.get(operand) is not operand:  # the tree's own are another's
+                    inputs = tuple(map(self.current, node.inputs))
+                    kept = node if inputs == node.inputs else make_node(
+                        node.op, inputs, node.attrs, node.type, node.name, node.origin)
+                    break
+            else:
+                kept = node
+            new[node] = kept
+            owner[kept] = segment
             own.append(kept)
         for kept in own:
-            for operand in kept.parents():
-                self.tree.export(operand, segment)
+            for operand in kept.inputs:
+                if operand.__class__ is Node and owner.get(operand) is not segment:
+                    export(operand, segment)
         return segment
 
     def _action(self, action: Any) -> Any:

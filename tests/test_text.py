@@ -403,15 +403,20 @@ def broken(change: Callable[[Graph], Graph], why: str, line: str = "") -> None:
         assert f"> {line}: " in text or f"> <{line}: " in text, text
 
 
+def changed(node: Node, **changes: Any) -> Node:
+    fields = ("op", "inputs", "attrs", "type", "name", "origin")
+    return Node(**{field: changes.get(field, getattr(node, field)) for field in fields})
+
+
 def with_node(graph: Graph, position: int, **changes: Any) -> Graph:
     nodes = list(graph.nodes)
     old = nodes[position]
-    nodes[position] = replace(old, **changes)
+    nodes[position] = changed(old, **changes)
     moved = {old: nodes[position]}
     for i in range(position + 1, len(nodes)):
         before = nodes[i]
         inputs = tuple(moved.get(o, o) if isinstance(o, Node) else o for o in before.inputs)
-        nodes[i] = replace(before, inputs=inputs)
+        nodes[i] = changed(before, inputs=inputs)
         moved[before] = nodes[i]
     return graph.map_roots(nodes, lambda o: moved.get(o, o) if isinstance(o, Node) else o)
 

@@ -49,7 +49,7 @@ def apply(op: Op, operands: tuple[Any, ...], attrs: tuple[Any, ...] = ()) -> Ten
                 if dtype is not None:
                     plain = False
                 dtype = array.dtype
-            if operand._base is not None or operand._traced is not None:
+            if operand._base is not None or ((traced := operand._traced) is not None and traced[0].finished):
                 _check_state(operand)
         elif kind is float or kind is int:
             arrays.append(operand)
@@ -78,9 +78,9 @@ def _carry_out(op: Op, operands: tuple[Any, ...], arrays: list[Any], attrs: tupl
     recorded = requires and state.grad_enabled and op.differentiable and result.dtype.kind in "fc"
     tracer = state.tracer
     if recorded or tracer is not None:
-        place = site(4)  # `apply` is called by retape's own functions alone
+        # `apply` is called by retape's own functions alone
+        place = site(4) if tracer is None else site(4, tracer.places)
         if tracer is not None:
-            place = tracer.shared(place)
             tracer.record(op, operands, attrs, out, requires and not recorded, place)
         if recorded:
             out._requires_grad = True

@@ -35,9 +35,10 @@ class TensorBuilder(Builder):
     """Operations on tensors: computed and recorded."""
 
     def call(self, op: Op) -> Callable[..., Any]:
-        def run(*operands: Any, **attributes: Any) -> Any:
-            inputs, attrs = op.bind(operands, attributes)
-            return apply(op, inputs, attrs)
+        names = op.attribute_names
+
+        def run(*operands: Any, **attributes: Any) -> Any:  # rules give all attributes by keyword
+            return apply(op, operands, tuple([attributes[name] for name in names]) if names else ())
 
         return run
 

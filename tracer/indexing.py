@@ -24,9 +24,11 @@ SLICE, TAKE, RESHAPE, PERMUTE, EXPAND = (CATALOGUE[n] for n in ("slice", "take",
 
 def getitem(x: Tensor, index: Any) -> Tensor:
     """Select elements: a view for integers, slices, `...` and None, a copy for arrays and masks."""
-    if index.__class__ is slice and x._data.ndim:
-        return apply(SLICE, (x,), ((_bounded_slice(index, len(x._data)),),))
-    canonical = basic_index(index, x.shape)
+    shape = x._data.shape
+    kind = type(index)
+    if (kind is slice or kind is int) and shape:
+        return apply(SLICE, (x,), ((_bounded(index, shape[0], 0),),))
+    canonical = basic_index(index, shape)
     if canonical is not None:
         return apply(SLICE, (x,), (canonical,))
     return _selected(advanced(x, index))
@@ -89,9 +91,9 @@ def _bounded_slice(entry: slice, extent: int) -> slice:
 
 
 def _bounded(entry: Any, extent: int, dim: int) -> Any:
-    if isinstance(entry, slice):
+    if type(entry) is slice:  # which has no subclasses
         return _bounded_slice(entry, extent)
-    position = operator.index(entry)
+    position = entry if type(entry) is int else operator.index(entry)
     if not -extent <= position < extent:
         raise located(OutOfBounds(f"index {position} is out of bounds for dim {dim} of extent {extent}",
                                   ("why", f"indices run from {-extent} to {extent - 1}"),

@@ -58,10 +58,10 @@ def _is_internal(filename: str) -> bool:
     return known
 
 
-def site(depth: int = 1) -> Site:
+def site(depth: int = 1, known: dict[tuple[int, int], Site] | None = None) -> Site:
     """The user's code and instruction that led here; decoded to a `Span` only when it is shown.
 
-    `depth` counts the frames above that are known to be retape's own.
+    `depth` counts the frames above that are known to be retape's own; `known` holds one object for each place.
     """
     try:
         frame = sys._getframe(depth)
@@ -71,7 +71,8 @@ def site(depth: int = 1) -> Site:
         if frame.f_back is None:
             break
         frame = frame.f_back
-    return frame.f_code, frame.f_lasti
+    place = frame.f_code, frame.f_lasti
+    return place if known is None else known.setdefault((id(place[0]), place[1]), place)
 
 
 def span_of(place: Site | None) -> Span | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,12 @@ MAY_SHARE = frozenset({"input", "detach", "overwrite", "opaque"})  # results tha
 DETACH, OVERWRITE = CATALOGUE["detach"], CATALOGUE["overwrite"]
 
 
+@cache
+def _treats_extents_alike(filename: str, function: str) -> bool:
+    place = os.path.basename(filename)
+    return _is_internal(filename) and (place in UNIFORM or (place, function) in UNIFORM)
+
+
 class Tracer:
     """The trace being taken in this thread."""
 
@@ -55,7 +62,7 @@ class Tracer:
         self.random: list[Any] = []  # draws, and what else was done with generators, in order
         self.first = next_sequence()  # nodes of autograd with this number or later belong to the trace
         self.prints: list[tuple[Any, list[Tensor]]] = []  # calls of `rt.debug.print`, and copies of what they showed
-        self._places: dict[tuple[int, int], Site] = {}
+        self.places: dict[tuple[int, int], Site] = {}  # one object for each, however often a loop comes by
         self._bound: list[Tensor] = []
         self._roots: dict[int, tuple[Any, Tensor]] = {}  # arrays from outside, and the first tensor over each
         self._outside: dict[int, Any] = {}  # version counters of memory that lives outside the trace
@@ -187,15 +194,21 @@ class Tracer:
         """
         inputs: list[Any] = []
         strong = weak = False
+        unseen = self._unseen_counts
         for operand in operands:
-            found = self.node_of(operand)
-            if found.__class__ is Node:
-                if found.type.weak:
-                    weak = True
+            if isinstance(operand, Tensor):
+                traced = operand._traced
+                if unseen or traced is None or traced[0] is not self or traced[2] != operand._version[0]:
+                    operand = self.node_of(operand)
                 else:
-                    strong = True
-            inputs.append(found)
-        origin: Origin = self.note or place or self.shared(site())
+                    operand = traced[1]
+                if operand.__class__ is Node:  # a view's source may have become a number
+                    if operand.type.weak:
+                        weak = True
+                    else:
+                        strong = True
+            inputs.append(operand)
+        origin: Origin = self.note or place or site(1, self.places)
         node: Any
         if strong and not weak:
             node = self.builder.append(op, tuple(inputs), attrs, type_of(out._data), origin)
@@ -203,11 +216,7 @@ class Tracer:
             node = self.builder.emit(op, tuple(inputs), attrs, origin=origin, type=None if weak else type_of(out._data))
         if cut and node.type.dtype.is_differentiable:
             node = self.builder.append(DETACH, (node,), (), node.type, origin)
-        out._traced = (self, node, self.count(out))
-
-    def shared(self, place: Site) -> Site:
-        """One object for each place in the code, however often a loop comes by."""
-        return self._places.setdefault((id(place[0]), place[1]), place)
+        out._traced = (self, node, self.count(out) if unseen else out._version[0])
 
     def record_named(self, name: str, operands: Sequence[Any], out: Tensor, attrs: tuple[Any, ...] = ()) -> None:
         self.record(CATALOGUE[name], operands, attrs, out, False)
@@ -282,12 +291,9 @@ class Tracer:
         does (cut it into parts, round it): only the code listed here treats all extents from 2 on alike."""
         if not self.looked:
             frame: Any = sys._getframe(2)
-            while frame.f_code.co_name in ("<genexpr>", "<listcomp>"):
+            while (code := frame.f_code).co_name in ("<genexpr>", "<listcomp>"):
                 frame = frame.f_back
-            code = frame.f_code
-            place = os.path.basename(code.co_filename)
-            self.looked = not _is_internal(code.co_filename) \
-                or not (place in UNIFORM or (place, code.co_name) in UNIFORM)
+            self.looked = not _treats_extents_alike(code.co_filename, code.co_name)
 
     def _guard(self, node: Node, value: Any) -> None:
         self.guards.append(Guard(node, value, site()))
