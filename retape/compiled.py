@@ -16,6 +16,7 @@ import numpy as np
 from retape.ir.errors import GuardExplosion, KernelFailed, UnsupportedOp
 from retape.tracer.apply import located
 from retape.tracer.environment import Environment
+from retape.tracer.notices import notices
 from retape.tracer.outside import overlapping
 from retape.tracer.printing import muted
 from retape.tracer.state import state
@@ -146,8 +147,10 @@ class CompiledFunction:
         return [known for groups in self._known.values() for group in groups for known in group.traces]
 
     def explain(self) -> str:
-        """What was traced, and on what each trace depends."""
+        """What was traced, on what each trace depends, and what the code does that compiled calls don't repeat."""
         lines = [f"{self.__qualname__}: {len(self.specializations)} trace(s)"]
+        environments = dict.fromkeys(known.environment for known in self.specializations)
+        lines += [f"  note: {line}" for line in dict.fromkeys(n for e in environments for n in notices(e))]
         for number, known in enumerate(self.specializations):
             lines.append(f"  [{number}] " + known.explain().replace("\n", "\n      "))
         return "\n".join(lines)

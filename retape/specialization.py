@@ -62,6 +62,7 @@ class Specialization:
         self.structure = flatten(recorded.result)[1]
         self.plan = plan_results(recorded, here)
         self._barred = recorded.barred
+        self.notices = recorded.notices
         self._constant = recorded.constant
 
     # ---- running
@@ -212,6 +213,7 @@ class Specialization:
         lines = [f"({', '.join(f'{n.name}: {n.type}' for n in self.graph.inputs)}), {len(self.graph)} operations"]
         lines += [f"guard: {guard.node.name} == {guard.value}   {guard.note}" for guard in self.guards]
         lines += [f"prints: {call.text}   {describe(call.place)}" for call in self.effects.printed]
+        lines += [f"note: {notice}" for notice in self.notices]
         lines += [f"depends on: {path.name}" for path in self.environment.paths if not callable(path.expected)]
         return "\n".join(lines)
 

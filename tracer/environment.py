@@ -42,6 +42,7 @@ class Environment:
         self._objects: dict[int, Path] = {}
         self._seen: set[tuple[int, Any]] = set()
         self._functions: dict[int, types.CodeType] = {}
+        self.functions: list[types.FunctionType] = []
         self._names: set[str] = set()
         self._find: Callable[[], dict[Path, Any] | None] | None = None
         self._function(function)
@@ -101,6 +102,7 @@ class Environment:
                 or is_library(function.__code__.co_filename):
             return
         self._functions[id(function)] = function.__code__
+        self.functions.append(function)
         names = _names(function.__code__)
         self._names |= names
         for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):

@@ -24,6 +24,7 @@ from .apply import located
 from .changes import Change, changes, undo
 from .engine import barrier
 from .environment import Environment
+from .notices import Watch
 from .outside import DataBind, GradBind, Write
 from .paths import Path
 from .printing import Printed, muted, printed
@@ -59,6 +60,7 @@ class Recorded:
     printed: tuple[Printed, ...]
     shared: tuple[tuple[Path, int], ...]  # paths that lead to an argument, and its position
     barred: dict[int, RetapeError]  # outputs from which backward raises
+    notices: tuple[str, ...]  # changes that no later call repeats
     constant: frozenset[int]  # outputs without a history (a trace that is taken back takes it from what was written)
 
 
@@ -80,6 +82,7 @@ def trace(
     previous, state.tracer = state.tracer, tracer
     foreign = foreign_state()
     try:
+        watch = Watch(environment)
         args, kwargs = rebuild(given)
         held = [(c, c.copy() if isinstance(c, (list, dict)) else dict(vars(c)))
                 for c in changeable([*args, *kwargs.values()])]
@@ -89,7 +92,7 @@ def trace(
             raise located(UnsupportedOp("numbers drawn from Python's or NumPy's own generator can't be recorded",
                                         ("why", "a compiled call would see the same numbers again"),
                                         fix="draw with `rt.rand` and the like, or outside the compiled function"))
-        recorded = _recorded(tracer, name, of, result, leaves, held)
+        recorded = _recorded(tracer, name, of, result, leaves, held, watch)
         if not commit:
             tracer.journal.undo()
             undo(environment)
@@ -105,7 +108,7 @@ def trace(
 
 def _recorded(
     tracer: Tracer, name: str, of: str, result: Any, arguments: Sequence[tuple[str, Any]],
-    held: Sequence[tuple[Any, Any]],
+    held: Sequence[tuple[Any, Any]], watch: Watch,
 ) -> Recorded:
     """The finished trace: results, then tensors that end up outside, and writes."""
     leaves = flatten(result)[0]
@@ -131,7 +134,7 @@ def _recorded(
     constant = frozenset(i for i, out in enumerate((*tensors, *extra)) if not out._requires_grad or i in barred)
     return Recorded(graph, tuple(tracer.sources), result, tuple(leaves), tuple(extra), tuple(writes), tuple(binds),
                     tuple(tracer.grads), tuple(tracer.looks), tracer.looked, tuple(tracer.random), tuple(changed),
-                    shown, shared, barred, constant)
+                    shown, shared, barred, watch.changed(), constant)
 
 
 def _binds(tracer: Tracer, first: int) -> tuple[list[Tensor], list[GradBind | DataBind]]:
