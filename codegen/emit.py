@@ -9,10 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from retape.ir.graph import Node, Operand, Origin
+from retape.ir.types import FLOAT
 
 from .body import Body
 from .division import WHOLE, Division, divide
-from .expressions import count_of, element_text, literal_text, operand_dtype, rename
+from .expressions import count_of, element_text, literal_text, operand_dtype, reciprocal, rename
 from .fuse import Group
 from .indexed import (
     STATUS,
@@ -73,10 +74,11 @@ class Access:
         return max((d for d, s in enumerate(self.strides) if s), default=-1)
 
 
-def emit(group: Group, views: dict[Node, View], stored: set[Node], inlined: set[Node], status: View) -> Emitted:
+def emit(group: Group, views: dict[Node, View], stored: set[Node], inlined: set[Node], status: View,
+         exact: bool = False) -> Emitted:
     """Generate the kernel of a group; `views` says where every operand and stored result lies, `status` where it
-    reports an index out of bounds."""
-    return Writer(group, views, stored, inlined, status).write()
+    reports an index out of bounds. With `exact`, each operation is rounded as in eager execution."""
+    return Writer(group, views, stored, inlined, status, exact).write()
 
 
 # a value; an operand of an indexed operation, by its position; one that is read along the rows; the status
@@ -90,9 +92,10 @@ class Writer:
     what is known outside the loops over a row's elements)."""
 
     def __init__(
-        self, group: Group, views: dict[Node, View], stored: set[Node], inlined: set[Node], status: View
+        self, group: Group, views: dict[Node, View], stored: set[Node], inlined: set[Node], status: View, exact: bool
     ) -> None:
         self.group = group
+        self.exact = exact
         self.views = views
         self.inlined = inlined
         self.inside: list[tuple[Node, Node]] = []
@@ -281,7 +284,16 @@ class Writer:
             return self.variable(node, level, section, choice)
         operands = [self.operand(operand, node, section) for operand in node.inputs]
         level = max((lv for _, lv in operands), default=-1)
-        return self.variable(node, level, section, element_text(node, [text for text, _ in operands]))
+        factor = reciprocal(node)
+        text = element_text(node, [text for text, _ in operands]) if factor is None or not self._continues(node) \
+            else f"{operands[0][0]} * {literal_text(factor, operand_dtype(node))}"
+        return self.variable(node, level, section, text)
+
+    def _continues(self, node: Node) -> bool:
+        """Whether all that reads a value is here and continuous, so that a rounding more makes no jump."""
+        return not self.exact and node not in self.accesses and all(
+            reader.op.differentiable and reader.type.dtype.category == FLOAT and not is_alias(reader)
+            for reader, operand in self.inside if operand is node)
 
     def operand(self, operand: Operand, reader: Node, section: int) -> tuple[str, int]:
         """The text of an operand in a section, and the loop level from which on it is known."""

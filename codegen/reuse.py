@@ -36,10 +36,10 @@ class _Template:
 
 
 class Emitter:
-    """Writes the kernels of one program."""
+    """Writes the kernels of one program; `exact` as for `emit.emit`."""
 
-    def __init__(self, status: View) -> None:
-        self.status = status
+    def __init__(self, status: View, exact: bool = False) -> None:
+        self.status, self.exact = status, exact
         self.templates: dict[Hashable, _Template] = {}
 
     def emit(self, group: Group, views: dict[Node, View], stored: set[Node], inlined: set[Node]) -> Emitted:
@@ -79,7 +79,7 @@ class Emitter:
             number[buffer] = len(stand_ins)
             marked[node] = replace(view, buffer=buffer, offset=mark if _place(node, views, own).offset else 0)
             stand_ins.append(_place(node, marked, own))
-        emitted = emit(group, marked, stored, inlined, self.status)
+        emitted = emit(group, marked, stored, inlined, self.status, self.exact)
         places: list[tuple[int | None, int, bool]] = []
         for view in emitted.views:
             if view.buffer is self.status.buffer:

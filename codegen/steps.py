@@ -84,7 +84,7 @@ class Draft:
         self.strict = strict
         self.result = Lowered(graph, strict)
         self.views: dict[Node, View] = {}
-        self.emitter = Emitter(contiguous_view(self.result.status, ()))
+        self.emitter = Emitter(contiguous_view(self.result.status, ()), strict)
         for node in graph.inputs:
             buffer = Buffer(node.type.dtype, node.type.numel, "input")
             self.result.inputs.append(buffer)

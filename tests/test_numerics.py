@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import retape as rt
+from retape.codegen import compile_graph
 
 F = rt.nn.functional
 INF, NAN = math.inf, math.nan
@@ -115,3 +116,20 @@ def test_a_dropped_graph_returns_its_memory() -> None:
         assert living() == before
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize(("function", "divides"), [
+    (lambda x: rt.tanh(x / 0.1) + 1.0, False),
+    (lambda x: rt.floor(x / 0.1) + x, True),  # a rounding more would make 3.0 of 0.3 / 0.1
+    (lambda x: rt.where(x / 0.1 < 3.0, x, 0.0), True),
+    (lambda x: x / 0.1, True),
+    (lambda x: rt.floor((x / 0.1).reshape(-1, 1)), True),
+    (lambda x: rt.tanh(x / 1e-310) + 1.0, True),  # its reciprocal is infinite
+])
+def test_a_quotient_is_a_product_where_rounding_makes_no_jump(function: Callable[[Any], Any], divides: bool) -> None:
+    x = np.linspace(-1.0, 2.0, 3001)
+    for numerics, expected in (("default", divides), ("strict", True)):
+        call = rt.compile(function, numerics=numerics)
+        sources = [k.text for k in compile_graph(call.specialize(x).graph, numerics == "strict").kernels]
+        assert any(" / " in source for source in sources) == expected
+        np.testing.assert_allclose(call(x), function(rt.from_numpy(x)).numpy(), 1e-12, 1e-14)
