@@ -17,7 +17,7 @@ from retape.ir.shapes import Shape
 from .loops import parts
 from .regions import cuts
 from .rows import KEPT, is_alias, kept_in_row, sections
-from .stages import Stages, from_memory
+from .stages import MEMORY, Stages, from_memory
 
 __all__ = ["Group", "Plan", "fuse"]
 
@@ -92,21 +92,26 @@ def _components(graph: Graph, stages: Stages, inlined: set[Node]) -> list[Group]
             node, up = up, leader[up]
         return node
 
+    stage_of, space_of = stages.stage, stages.space
     readers: dict[tuple[int, Shape, Node], Node] = {}
     for node in graph.nodes:
-        if node not in stages.fused:
+        space = space_of.get(node)
+        if space is None:
             continue
-        leader[node] = node
-        space, stage, rows = stages.space[node], stages.stage[node], stages.reads_rows(node)
+        own = leader[node] = node
+        stage, rows, memory = stage_of[node], stages.reads_rows(node), node.op.kind in MEMORY
         for position, parent in enumerate(node.inputs):
             if not isinstance(parent, Node):
                 continue
-            if stages.stage.get(parent) == stage and stages.space.get(parent) == space \
-                    and stages.joins(parent, space, rows) and not from_memory(node, position):
-                leader[find(node)] = find(parent)
+            if stage_of.get(parent) == stage and space_of.get(parent) == space and stages.joins(parent, space, rows) \
+                    and not (memory and from_memory(node, position)):
+                other = find(parent)
             elif parent not in inlined and parent.type.numel > 1:
-                other = readers.setdefault((stage, space, parent), node)
-                leader[find(node)] = find(other)
+                other = find(readers.setdefault((stage, space, parent), node))
+            else:
+                continue
+            if other is not own:
+                leader[own] = own = other
     members: dict[Node, list[Node]] = {}
     for node in graph.nodes:
         if node in stages.fused:
@@ -130,15 +135,16 @@ def _cut(nodes: list[Node]) -> list[list[Node]]:
         return [nodes]
     shapes = [hash((node.op, node.type.dtype, node.type.shape, node.attrs if node.op.kind == "pointwise" else None,
                     *[i.op for i in node.inputs if isinstance(i, Node)])) for node in nodes]
-    windows = [hash(tuple(shapes[i : i + WINDOW])) for i in range(len(nodes))]
     parts, start = [], 0
     while start < len(nodes):
         end = min(start + longest, len(nodes))
-        again = next((i for i in range(start + WINDOW, end) if windows[i] == windows[start]), end)
+        first, window = shapes[start], shapes[start : start + WINDOW]
+        again = next((i for i in range(start + WINDOW, end)
+                      if shapes[i] == first and shapes[i : i + WINDOW] == window), end)
         # whole periods, as many as keep the part short
         period = again - start
         while again + period <= start + PERIODS and again + period < len(nodes) \
-                and windows[again + period] == windows[start]:
+                and shapes[again + period : again + period + WINDOW] == window:
             again += period
         parts.append(nodes[start:again])
         start = again

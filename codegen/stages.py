@@ -7,16 +7,18 @@ A reduction that gives one number a row is no boundary for operations on the sam
 
 from __future__ import annotations
 
-from retape.ir import Graph
+from retape.ir import Graph, Op
 from retape.ir.graph import Node
 from retape.ir.shapes import Shape
 from retape.ir.types import BOOL, COMPLEX, FLOAT
 
 from .rows import fits, is_alias, row_dims
 
-__all__ = ["REDUCING", "Stages", "from_memory", "is_fusable", "kernel_text", "rounds_by_order", "space_of"]
+__all__ = ["MEMORY", "REDUCING", "Stages", "from_memory", "is_fusable", "kernel_text", "rounds_by_order", "space_of"]
 
 REDUCING = frozenset({"embed", "reduction", "scatter"})  # computed over their operand's space, complete behind the loop
+ANY_TYPE = frozenset({"where", "cast", "clone", "eq", "ne", "logical_and", "logical_or", "logical_not"})
+MEMORY = frozenset({"gather", "piecewise", "scatter"})  # kinds with operands that must lie in memory
 ALONG = 12  # operations that are moved to a later stage together
 INLINE = 8  # operations on single elements that a kernel repeats rather than wait for
 
@@ -28,18 +30,13 @@ def is_fusable(node: Node, strict: bool = False) -> bool:
         return True
     if kind in ("view", "source", "library") or category == COMPLEX or (strict and rounds_by_order(node)):
         return False
-    first = None
-    for operand in node.inputs:
-        if isinstance(operand, Node):
-            if operand.type.dtype.category == COMPLEX:
-                return False
-            first = first or operand
-    if first is None:
+    operands = [i.type.dtype.category for i in node.inputs if isinstance(i, Node)]
+    if not operands or COMPLEX in operands:
         return False
     if kind == "pointwise":
-        return kernel_text(node) is not None
+        return _text(node.op, operands[0]) is not None
     if kind == "reduction":
-        return bool(node.op.kernel) and first.type.dtype.category != BOOL
+        return bool(node.op.kernel) and operands[0] != BOOL
     return kind in ("embed", "gather", "piecewise") or (kind == "scatter" and category != BOOL)
 
 
@@ -53,10 +50,13 @@ def rounds_by_order(node: Node) -> bool:
 
 def kernel_text(node: Node) -> str | None:
     """The scalar expression for the node's element types, or None where there is none."""
-    op = node.op
-    if op.name in ("where", "cast", "clone", "eq", "ne", "logical_and", "logical_or", "logical_not"):
+    return _text(node.op, next(node.parents()).type.dtype.category)
+
+
+def _text(op: Op, category: int) -> str | None:
+    """The scalar expression for operands of a category."""
+    if op.name in ANY_TYPE:
         return op.kernel
-    category = next(node.parents()).type.dtype.category
     if category == BOOL:
         return None
     if category < FLOAT and op.kernel_integer != "":
@@ -94,6 +94,7 @@ class Stages:
         self.small: dict[Node, int] = {}
         self.rows: dict[Shape, int] = {}
         self.rowwise: set[object] = set()
+        self._elements: dict[object, Shape] = {}  # what a kernel over elements of a space computes, with that space
         for node in graph.nodes:
             if node.op.kind == "reduction" and is_fusable(node, strict):
                 self.rows.setdefault(space_of(node), row_dims(space_of(node), node.attr("axis")))
@@ -102,7 +103,7 @@ class Stages:
 
     def available(self, node: Node) -> int:
         """The first stage that can read the node from memory."""
-        if node not in self.stage:
+        if node not in self.stage:  # an input
             return 0
         if node.op.kind in ("view", "source") and node not in self.fused:
             return self.stage[node]
@@ -121,11 +122,15 @@ class Stages:
         if node.op.kind == "reduction":
             if self.rows[space] and row_dims(space, node.attr("axis")) == self.rows[space]:
                 self.rowwise.add(node)
+                return
         elif not space and node.op.kind == "pointwise":
             work = 1 + sum(self.small.get(p, 0) if p in self.fused else 0 for p in node.parents())
             if work <= INLINE and all(p not in self.fused or p.op.kind in REDUCING or p in self.small
                                       for p in node.parents()):
                 self.small[node] = work
+                return
+        if node.op.kind not in REDUCING and node.op.kind != "piecewise":
+            self._elements[node] = space
 
     def delay(self, graph: Graph) -> None:
         """Let what only later stages read be computed in the first of them, if that keeps no more in memory.
@@ -139,14 +144,20 @@ class Stages:
                 if parent in self.fused:
                     readers.setdefault(parent, []).append((node, position))
         roots = set(graph.roots())
+        stage = self.stage
         for node in reversed(graph.nodes):
-            if node.op.kind == "pointwise" and node in self.fused and node not in roots and node not in self.small \
-                    and node not in self.rowwise and self.rowwise.isdisjoint(node.inputs):
-                last = min((self._limit(node, *reader) for reader in readers.get(node, ())), default=0)
-                if last > self.stage[node] \
-                        and any(self.stage[r] == last and self._joined(node, r, at) for r, at in readers[node]) \
-                        and self._costs_nothing(node, last, roots, readers):
-                    self.stage[node] = last
+            read = readers.get(node)
+            if read is None or node.op.kind != "pointwise" or node in roots:
+                continue
+            own = stage[node]
+            if any([stage[reader] <= own for reader, _ in read]):
+                continue  # most values are read where they are computed
+            if node in self.small or node in self.rowwise or not self.rowwise.isdisjoint(node.inputs):
+                continue
+            last = min(self._limit(node, *reader) for reader in read)
+            if last > own and any(stage[r] == last and self._joined(node, r, at) for r, at in read) \
+                    and self._costs_nothing(node, last, roots, readers):
+                stage[node] = last
 
     def _limit(self, node: Node, reader: Node, position: int) -> int:
         """The last stage in which a value can be computed for a reader."""
@@ -184,14 +195,18 @@ class Stages:
 
     def _stage(self, node: Node, space: Shape) -> int:
         """The first stage in which a kernel over `space` can compute the node."""
-        stage = 0
-        rows = self.reads_rows(node)
+        stage, known, elements = 0, self.stage, self._elements
+        rows, memory = self.reads_rows(node), node.op.kind in MEMORY
         for position, parent in enumerate(node.inputs):
-            if isinstance(parent, Node):
-                joined = self.joins(parent, space, rows) and not from_memory(node, position)
-                found = self.stage[parent] if joined else self.available(parent)
-                if found > stage:
-                    stage = found
+            if parent in known:
+                assert isinstance(parent, Node)
+                found = known[parent]
+                if found >= stage:
+                    if rows or memory or elements.get(parent) != space:
+                        joined = self.joins(parent, space, rows) and not from_memory(node, position)
+                        found = found if joined else self.available(parent)
+                    if found > stage:
+                        stage = found
         return stage
 
     def _hosted(self, node: Node, fusable: bool) -> bool:
@@ -213,13 +228,14 @@ class Stages:
 
     def joins(self, parent: Node, space: Shape, rowwise: bool) -> bool:
         """Whether a kernel over `space` can compute `parent` itself for a reader of elements, or of rows."""
+        elements = self._elements.get(parent)
+        if elements is not None:
+            return elements == space and not rowwise
         if parent not in self.fused or parent.op.kind in ("embed", "scatter"):
             return False
         if parent in self.small:
             return True
         if parent.op.kind == "piecewise":
             return self.space[parent] == space
-        if parent in self.rowwise:
-            return self.space[parent] == space and (
-                rowwise or fits(parent.type.shape, space, self.rows[space]))
-        return parent.op.kind != "reduction" and self.space[parent] == space and not rowwise
+        return parent in self.rowwise and self.space[parent] == space and (
+            rowwise or fits(parent.type.shape, space, self.rows[space]))
