@@ -10,6 +10,7 @@ import sys
 from collections import deque
 from collections.abc import Callable
 from functools import partial
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,7 @@ ALIGNMENT = 64
 
 def fresh_arrays(shape: Shape, dtype: Any) -> Callable[[], Any]:
     """A function that makes uninitialised arrays of a shape and dtype."""
-    size = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
+    size = prod(shape) * np.dtype(dtype).itemsize
     if LEAST <= size <= LARGEST and _COUNTS_TELL:
         return _Reserve(shape, dtype, size).array
     return partial(np.empty, shape, dtype)

@@ -150,7 +150,7 @@ class Stages:
             if read is None or node.op.kind != "pointwise" or node in roots:
                 continue
             own = stage[node]
-            if any([stage[reader] <= own for reader, _ in read]):
+            if min([stage[reader] for reader, _ in read]) <= own:
                 continue  # most values are read where they are computed
             if node in self.small or node in self.rowwise or not self.rowwise.isdisjoint(node.inputs):
                 continue

@@ -46,8 +46,9 @@ class View:
 
     @property
     def is_row_major(self) -> bool:
-        return all(e == 1 or s == r for e, s, r in zip(self.shape, self.strides, row_major_strides(self.shape),
-                                                       strict=True))
+        steps = row_major_strides(self.shape)
+        return self.strides == steps or all(
+            e == 1 or s == r for e, s, r in zip(self.shape, self.strides, steps, strict=True))
 
     def aligned(self, space: Shape) -> Shape:
         """Strides over a larger broadcast space; 0 where the view repeats."""

@@ -59,7 +59,9 @@ def value_key(value: Any) -> Hashable:
         return tuple([value_key(v) for v in value])
     if kind is int or kind is str:
         return kind, value
-    if isinstance(value, (float, complex, slice)):
+    if kind is slice:
+        return kind, value_key(value.start), value_key(value.stop), value_key(value.step)
+    if isinstance(value, (float, complex)):
         return kind, repr(value)
     return kind, value
 
@@ -109,16 +111,18 @@ class GraphBuilder(Builder):
                 number: Literal = np.asarray(op.eager(*inputs, *attrs)).item()
                 return number
         values = value_key(attrs) if attrs else ()
+        mark = 0
         if self.consing:
             key = (op, values, *operands)
-            found = self._known.get(hash(key))
+            mark = hash(key)
+            found = self._known.get(mark)
             if found is not None and _key(found) == key:
                 return found
         if type is None:
             type = self._infer(op, [i.type if i.__class__ is Node else i for i in inputs], attrs, values)
         node = self.append(op, inputs, attrs, type, origin, name)
         if self.consing:
-            self._known.setdefault(hash(key), node)
+            self._known.setdefault(mark, node)
         return node
 
     def append(
@@ -171,21 +175,22 @@ class GraphBuilder(Builder):
     def known(self, node: Node) -> Node:
         """An equal operation that was made before; else the node, taken over, under a name that is free."""
         key = _key(node)
-        found = self._known.get(hash(key))
+        mark = hash(key)
+        found = self._known.get(mark)
         if found is not None and _key(found) == key:
             return found
         if node.name in self._names:
             node = Node(node.op, node.inputs, node.attrs, node.type, self.unique(node.name), node.origin)
         else:
             self._names.add(node.name)
-        self._known.setdefault(hash(key), node)
+        self._known.setdefault(mark, node)
         self.nodes.append(node)
         return node
 
 
 def _key(node: Node) -> tuple[Hashable, ...]:
     """What makes an operation the same as another."""
-    return (node.op, value_key(node.attrs), *_keys(node.inputs)[0])
+    return (node.op, value_key(node.attrs) if node.attrs else (), *_keys(node.inputs)[0])
 
 
 def _keys(inputs: tuple[Operand, ...]) -> tuple[list[Hashable], bool]:

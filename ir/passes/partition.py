@@ -102,11 +102,12 @@ def worth_saving(graph: Graph, read: set[Node]) -> set[Node]:
             again.update(parent for parent in node.parents() if parent not in kept)
     undecided = {node: prices[node] for node in graph.nodes if node in again}
     loaded = read | kept
+    solved: dict[Any, list[bool]] = {}  # the periods of an unrolled loop make equal networks
     for group in _groups(undecided):
         most = sum([undecided[n] + LOADED * n.type.nbytes * len(n.inputs) for n in group])
         if most > min(map(storage, group)):  # else it is cheapest to compute all of it again
             for part, wanted in _parts(group, read):
-                kept |= _cheapest(part, undecided, wanted, loaded)
+                kept |= _cheapest(part, undecided, wanted, loaded, solved)
     return kept
 
 
@@ -142,7 +143,9 @@ def _parts(group: list[Node], read: set[Node]) -> Iterator[tuple[list[Node], set
         yield part, wanted
 
 
-def _cheapest(part: list[Node], prices: dict[Node, int], wanted: set[Node], loaded: set[Node]) -> set[Node]:
+def _cheapest(
+    part: list[Node], prices: dict[Node, int], wanted: set[Node], loaded: set[Node], solved: dict[Any, list[bool]]
+) -> set[Node]:
     """The values of a part to save. Each is two nodes of a network: its operands at hand, and the value at hand.
 
     On the sink's side stands what backward has at hand. It pays for a value to be computed (the edge from the source),
@@ -166,7 +169,10 @@ def _cheapest(part: list[Node], prices: dict[Node, int], wanted: set[Node], load
                 network.edge(place, operands, ENDLESS)
     for place, size in inputs.values():
         network.edge(0, place, LOADED * size)
-    near = network.source_side()
+    form = (*network.ends, -1, *network.room)
+    near = solved.get(form)
+    if near is None:
+        near = solved[form] = network.source_side()
     return {node for node, (operands, value) in places.items() if near[operands] and not near[value]}
 
 

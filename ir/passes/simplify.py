@@ -11,6 +11,7 @@ from typing import Any
 
 from ..builder import GraphBuilder
 from ..graph import Graph, Node, Operand
+from ..types import TensorType
 from .eliminate import eliminate_dead
 
 __all__ = ["MARKERS", "simplify"]
@@ -42,10 +43,18 @@ def simplify(graph: Graph, erase: frozenset[str] = frozenset()) -> Graph:
             if operands == inputs:
                 simpler = builder.known(node)
             else:
-                simpler = builder.emit(op, operands, node.attrs, node.name, node.origin)
+                simpler = builder.emit(op, operands, node.attrs, node.name, node.origin, _type(node, operands))
         if simpler is not node:
             new[node] = simpler
     return eliminate_dead(graph.map_roots(builder.nodes, lambda operand: new.get(operand, operand)))
+
+
+def _type(node: Node, operands: tuple[Any, ...]) -> TensorType | None:
+    """The type of a node's result on other operands, where it follows at once: from operands of the very same types."""
+    for new, old in zip(operands, node.inputs, strict=True):
+        if new is not old and (new.__class__ is not Node or old.__class__ is not Node or new.type is not old.type):
+            return None
+    return node.type
 
 
 def _rewrite(b: GraphBuilder, node: Node, operands: tuple[Any, ...]) -> Any:
@@ -104,6 +113,8 @@ def _lean(operand: Any) -> Any:
 
 def _mul(b: GraphBuilder, node: Node, operands: tuple[Any, ...]) -> Any:
     x, y = operands
+    if x.__class__ is y.__class__:  # two arrays
+        return None
     for value, other in ((x, y), (y, x)):
         if _is(value, 1) and _like(node, other):
             return other
