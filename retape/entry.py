@@ -29,7 +29,7 @@ def make_entry(
     known: Specialization, group: Group, leaves: list[Any], tensors: bool
 ) -> Callable[[tuple[Any, ...]], Any] | None:
     """The entry for calls whose arguments are `leaves` one by one, or None where the general way is needed."""
-    if group.grads or not all(_is_plain(trace, leaves) for trace in group.traces):
+    if group.grads or not _is_plain(known, leaves):
         return None
     scope: dict[str, Any] = {
         "MISS": MISS, "ndarray": np.ndarray, "Tensor": Tensor, "wrap": wrap, "state": state, "array": np.array,
@@ -78,26 +78,34 @@ def _straight(known: Specialization, names: list[str], leaves: list[Any], tensor
 
 def _walk(group: Group, names: list[str], leaves: list[Any], tensors: bool, lines: list[str],
           scope: dict[str, Any]) -> bool:
-    """Lines that walk a trace tree and put the results of the trace that holds together."""
+    """Lines that walk a trace tree and put the results of the trace that holds together. False where the tree reads
+    what isn't an argument."""
     scope["walk"] = group.branches.entrance()
-    scope["shown"] = {trace: _shown(trace, names, tensors) for trace in group.traces}
+    if not all(isinstance(source, int) for source in group.branches.sources):
+        return False
+    shown = group.shown.setdefault(tensors, {})
+
+    def show_of(trace: Specialization) -> Callable[[Any, Any], Any]:
+        """A function that puts a trace's result together from the values of a walk and the arguments."""
+        if _is_plain(trace, leaves):
+            inner: dict[str, Any] = {"wrap": wrap}
+            outputs = [f"values[{i}]" for i in range(len(trace.graph.outputs))]
+            arguments = [f"args[{i}]" for i in range(len(names))]
+            line = f"return {_result(trace, outputs, arguments, tensors, inner)}"
+            show = _function("show", "values, args", [line], inner)
+        else:
+            def show(values: Any, args: Any) -> Any:
+                return MISS
+        shown[trace] = show
+        return show
+
+    scope["shown"], scope["show_of"] = shown, show_of
     operands = [_operand(names[s], leaves[s]) for s in group.branches.given]
     lines += [f"found = walk(({', '.join(operands)}{',' if operands else ''}))",
-              "show = None if found is None else shown.get(found[0])",
-              "return MISS if show is None else show(found[1], args)"]
+              "if found is None: return MISS",
+              "trace, values = found",
+              "return (shown.get(trace) or show_of(trace))(values, args)"]
     return True
-
-
-def _shown(trace: Specialization, names: list[str], tensors: bool) -> Callable[[Any, Any], Any]:
-    """A function that puts a trace's result together from the values of a walk and the arguments; made once."""
-    found: Callable[[Any, Any], Any] | None = trace.shown.get(tensors)
-    if found is None:
-        scope: dict[str, Any] = {"wrap": wrap}
-        outputs = [f"values[{i}]" for i in range(len(trace.graph.outputs))]
-        arguments = [f"args[{i}]" for i in range(len(names))]
-        line = f"return {_result(trace, outputs, arguments, tensors, scope)}"
-        found = trace.shown[tensors] = _function("show", "values, args", [line], scope)
-    return found
 
 
 def _result(known: Specialization, outputs: list[str], names: list[str], tensors: bool, scope: dict[str, Any]) -> str:

@@ -38,6 +38,7 @@ class Group:
         self.strict = strict
         self.branches = Branches(strict)
         self.spent = False
+        self.shown: dict[bool, dict[Specialization, Any]] = {}  # functions that `entry` has made
         self._captures: dict[Any, Any] = {}
         self._random: list[Any] = []
         self._last: Specialization | None = None
@@ -63,7 +64,7 @@ class Group:
         """A group like this one for a trace that differs in extents only."""
         other = copy.copy(self)
         other.traces, other._last = [known], known
-        other.branches = Branches(self.strict)
+        other.branches, other.shown = Branches(self.strict), {}
         return other
 
     def run(self, call: Call, commit: bool = True) -> tuple[Specialization | None, list[Any]] | None:

@@ -55,7 +55,6 @@ class Specialization:
         self._guarded = [guarded(guard) for guard in recorded.graph.guards]
         self.shared = recorded.shared
         self.draws: dict[Any, Any] = {}  # draws and generators of this trace by those of its tree
-        self.shown: dict[bool, Any] = {}  # functions that `entry` has made
         here = Setting(leaves, {path: path.expected for path in environment.paths})
         operands = [here.get(source) for source in self.sources]
         self._marked = tuple(i for i, operand in enumerate(operands) if _requires(operand))
@@ -120,7 +119,6 @@ class Specialization:
         other.graph, other._code = graph, DifferentiableGraph(graph, self._code.strict if strict is None else strict)
         other.effects = copy.copy(self.effects)
         other.effects._apart = []
-        other.shown = {}
         return other
 
     def apart(self, here: Setting) -> bool:

@@ -18,6 +18,7 @@ from retape.codegen import trails as trails_module
 from retape.codegen.native import guide, trail
 from retape.codegen.trails import Trails
 from retape.compiled import CompiledFunction
+from retape.ir.errors import GuardExplosion
 
 
 def halvings(x: Any) -> Any:
@@ -181,6 +182,28 @@ def test_many_branches_leave_a_call_as_it_is(entries: list[int]) -> None:
     for x in inputs:
         f(x)
     assert len(entries) == len(inputs)
+
+
+def test_past_the_budget() -> None:
+    """Of a thousand paths most run eagerly in the end; the tree stays as it is, and results are right."""
+    def walk(x: Any) -> Any:
+        y = x
+        for k in range(10):
+            y = y * 2.0 if y[k] > 0 else y + 1.0
+        return y
+
+    f = rt.compile(walk, budget=20)
+    generator = np.random.default_rng(0)
+    with pytest.warns(GuardExplosion):
+        for x in generator.standard_normal((60, 10)):
+            same(f, x)
+    tree = tree_of(f)
+    before = tree.rows, tree.size, tree.edition
+    for x in generator.standard_normal((60, 10)):
+        same(f, x)
+    assert f.traces == 20
+    assert (tree.rows, tree.size, tree.edition) == before
+    assert len(tree._frames) == 1
 
 
 # ---- values that pass from segment to segment
