@@ -65,6 +65,9 @@ def broadcast_types(
 def canonical_axis(axis: int, ndim: int, shape: Shape | None = None) -> int:
     """`axis` counted from the front. Raises `AxisError`."""
     rank = max(ndim, 1)
+    if not hasattr(axis, "__index__"):
+        raise AxisError(f"a dim that is a {type(axis).__name__}", ("why", "dims are counted by integers"),
+                        fix=f"use a dim from {-rank} to {rank - 1}")
     if not -rank <= axis < rank:
         of = f"shape {shape}" if shape is not None else f"rank {ndim}"
         raise AxisError(f"dim {axis} is out of range for {of}",

@@ -43,6 +43,8 @@ class DType:
     def __getitem__(self, shape: int | tuple[int, ...]) -> TensorType:
         return TensorType(self, shape if isinstance(shape, tuple) else (shape,))
 
+    __iter__ = None  # which Python would make of `__getitem__`, without an end
+
     def __repr__(self) -> str:
         return f"retape.{self.name}"
 

@@ -115,7 +115,9 @@ def _explained(op: Op, arrays: list[Any], attrs: tuple[Any, ...], error: Excepti
     except RetapeError as known:
         return located(known)
     if not isinstance(error, ValueError):
-        return error
+        kinds = [a.dtype.name if isinstance(a, _ndarray) else type(a).__name__ for a in arrays]
+        return located(UnsupportedOp(f"`{op.name}` of {', '.join(kinds)}", ("why", str(error)),
+                                     fix="convert the operands first, as in `x.to(rt.float64)`"))
     return located(InvalidOperands(f"`{op.name}`: {error}", ("why", "NumPy refuses these operands"),
                                    fix="check their extents and values"))
 

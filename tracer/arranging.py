@@ -184,13 +184,13 @@ def triu(input: Any, diagonal: int = 0) -> Tensor:
 @composed(method=False)
 def tril_indices(row: int, col: int, offset: int = 0) -> Tensor:
     """Rows and columns of the lower triangle's elements."""
-    return tensor(np.array(np.tril_indices(row, offset, col)).tolist(), dtype=i64).reshape(2, -1)
+    return tensor(np.array(np.tril_indices(int(row), int(offset), int(col))).tolist(), dtype=i64).reshape(2, -1)
 
 
 @composed(method=False)
 def triu_indices(row: int, col: int, offset: int = 0) -> Tensor:
     """Rows and columns of the upper triangle's elements."""
-    return tensor(np.array(np.triu_indices(row, offset, col)).tolist(), dtype=i64).reshape(2, -1)
+    return tensor(np.array(np.triu_indices(int(row), int(offset), int(col))).tolist(), dtype=i64).reshape(2, -1)
 
 
 @composed

@@ -87,10 +87,12 @@ def _spread(source: Tensor, result: Tensor, name: str, attrs: tuple[Any, ...]) -
 def in_place(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
     """The in-place form of a function: `add_` of `add`."""
 
-    def method(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    def method(self: Tensor, *args: Any, **kwargs: Any) -> Any:
         self.check_writable()
         start = next_sequence()
         result = function(self, *args, **kwargs)
+        if result is NotImplemented:  # an operator that leaves its operand to Python
+            return result
         if result._grad_fn is not None:
             _keep_old_values(result._grad_fn, self, start)
         return write_result(self, result)

@@ -16,7 +16,7 @@ from .creation import arange, tensor, zeros
 from .numeric import isnan, to, where
 from .shaping import permute, stack
 from .tensor import Tensor
-from .vocabulary import choosing, composed, primitive, refuse, tensor_of
+from .vocabulary import choosing, composed, guarded, primitive, refuse, tensor_of
 
 
 class _Windows:
@@ -243,4 +243,5 @@ def _relu(input: Any) -> Tensor:
     return primitive("relu", tensor_of(input))
 
 
-FUNCTIONAL_ONLY: dict[str, Callable[..., Any]] = {"unfold": _columns, "relu": _relu}
+FUNCTIONAL_ONLY: dict[str, Callable[..., Any]] = {
+    "unfold": guarded("unfold", _columns), "relu": guarded("relu", _relu)}

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from retape.ir import CATALOGUE, Op
-from retape.ir.errors import AxisError, DtypeError, UnknownName
+from retape.ir.errors import DtypeError, UnknownName
 from retape.ir.ops import told
 from retape.ir.shapes import canonical_axes
 from retape.ir.types import HALVES
@@ -46,7 +46,7 @@ from . import (
 from .apply import apply, located
 from .indexing import getitem
 from .tensor import Tensor
-from .vocabulary import COMPOSED, FUNCTIONAL, IN_PLACE, METHODS, SPACES
+from .vocabulary import COMPOSED, FUNCTIONAL, IN_PLACE, METHODS, SPACES, guarded
 
 del activations, arranging, convolution, differences, elimination, fft, grids, layers, linalg, losses, margins, order
 del parts, products, resampling, selecting, signals, special, statistics
@@ -114,18 +114,17 @@ def _reduction(op: Op) -> Function:
     ) -> Tensor:
         if dim is None and axis is None and dtype is None and input.__class__ is Tensor:
             return apply(op, (input,), (_EVERY[input._data.ndim], keepdim if keepdims is None else keepdims))
-        dim = axis if dim is None else dim
+        return slowly(input, axis if dim is None else dim, keepdim if keepdims is None else keepdims, dtype)
+
+    def reduced(input: Any, dim: Any, keepdim: bool, dtype: Any) -> Tensor:
         if single and dim is not None and not isinstance(dim, int):
             raise TypeError(f"{op.name}() takes one dim or none")
         if dtype is not None:
             input = numeric.to(input, dtype)
         shape = input.shape if isinstance(input, (Tensor, np.ndarray)) else ()
-        try:
-            axes = canonical_axes(dim, shape)
-        except AxisError as error:
-            raise located(error) from None
-        return apply(op, (input,), (axes, keepdim if keepdims is None else keepdims))
+        return apply(op, (input,), (canonical_axes(dim, shape), keepdim))
 
+    slowly = guarded(op.name, reduced)
     return function
 
 
@@ -289,7 +288,7 @@ def _attach_writes() -> None:
         if hasattr(Tensor, f"{name}_"):
             setattr(Tensor, f"{alias}_", getattr(Tensor, f"{name}_"))
     for name in inplace.METHODS:
-        setattr(Tensor, name, getattr(inplace, name))
+        setattr(Tensor, name, guarded(name, getattr(inplace, name)))
 
 
 def _where(self: Tensor, condition: Any, other: Any) -> Tensor:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from retape.ir import DType, Op, dtype_of
-from retape.ir.errors import LeafInplace
+from retape.ir.errors import LeafInplace, RetapeError, ShapeError, UnsupportedOp
 from retape.ir.graph import Node
 
 from .operators import Operators
@@ -71,7 +71,11 @@ class Tensor(Operators):
         """The shape, or one extent of it."""
         if state.tracer is not None:
             state.tracer.look_at_shape()
-        return self._data.shape if dim is None else self._data.shape[dim]
+        if dim is None:
+            return self._data.shape
+        from .vocabulary import axis_of
+
+        return self._data.shape[axis_of(dim, self)] if self._data.ndim else axis_of(dim, self)
 
     @property
     def ndim(self) -> int:
@@ -109,7 +113,8 @@ class Tensor(Operators):
 
     def __iter__(self) -> Iterator[Tensor]:
         if not self._data.ndim:
-            raise TypeError("iteration over a 0-d tensor")
+            raise _looked(UnsupportedOp, "iteration over a 0-d tensor", "it has no dim to iterate over",
+                          "use the tensor itself")
         if state.tracer is not None:
             state.tracer.look_at_shape()
         return (self[i] for i in range(len(self._data)))
@@ -134,7 +139,8 @@ class Tensor(Operators):
     def item(self) -> Any:
         """The one element as a Python number. Raises `RuntimeError` where there are more or none."""
         if self._data.size != 1:
-            raise RuntimeError(f"a Tensor with {self._data.size} elements cannot be converted to Scalar")
+            raise _looked(ShapeError, f"a Tensor with {self._data.size} elements cannot be converted to Scalar",
+                          "a number is one element", "select one, or use `tolist()`")
         return self._look(self._data.item())
 
     def tolist(self) -> Any:
@@ -161,8 +167,9 @@ class Tensor(Operators):
 
     def __bool__(self) -> bool:
         if self._data.size != 1:
-            raise RuntimeError("Boolean value of Tensor with more than one value is ambiguous"
-                               if self._data.size else "Boolean value of Tensor with no values is ambiguous")
+            many = "more than one value" if self._data.size else "no values"
+            raise _looked(ShapeError, f"Boolean value of Tensor with {many} is ambiguous",
+                          f"its shape is {self.shape}", "use `any()` or `all()`")
         value = bool(self._data)
         if state.tracer is not None:
             state.tracer.look_at_truth(self, value)
@@ -358,6 +365,14 @@ class ScalarTensor(Tensor):
 
     def __divmod__(self, other: Any) -> Any:
         return self // other, self % other
+
+
+def _looked(kind: Any, what: str, why: str, fix: str) -> RetapeError:
+    """The located error for a look at a value that a tensor doesn't have."""
+    from .apply import located
+
+    error: RetapeError = kind(what, ("why", why), fix=fix)
+    return located(error)
 
 
 class RemovableHandle:

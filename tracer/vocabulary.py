@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, overload
 
 from retape.ir import CATALOGUE
-from retape.ir.errors import AxisError
+from retape.ir.errors import AxisError, InvalidOperands, OutOfBounds, RetapeError, UnsupportedOp
 from retape.ir.shapes import canonical_axes, canonical_axis
 
 from .apply import apply, as_operand, located
@@ -42,9 +42,9 @@ def composed(
     def enter(function: F) -> F:
         known = name or function.__name__
         if space in ("linalg", "fft", "special"):
-            SPACES[space][known] = function
+            SPACES[space][known] = guarded(known, function)
             return function
-        COMPOSED[known] = function
+        COMPOSED[known] = guarded(known, function)
         if space == "nn":
             FUNCTIONAL.add(known)
         if method and space != "nn":
@@ -54,6 +54,38 @@ def composed(
         return function
 
     return enter if function is None else enter(function)
+
+
+def guarded(name: str, function: F) -> F:
+    """The function with what Python and NumPy say of wrong arguments located at the user's line.
+
+    Within the package functions call each other as they are: this is for calls from outside.
+    """
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except RetapeError as error:
+            raise located(error) from None
+        except (TypeError, AttributeError, KeyError, IndexError, ValueError, ArithmeticError) as error:
+            trace = error.__traceback__
+            if trace is None or trace.tb_next is None:  # arguments that don't fit the signature
+                raise error.with_traceback(None) from None
+            raise unfit(name, function, error) from None
+
+    return call  # type: ignore[return-value]
+
+
+def unfit(name: str, function: Callable[..., Any], error: Exception) -> RetapeError:
+    """The located error for arguments that a function can't work with."""
+    kind: type[Any] = OutOfBounds if isinstance(error, IndexError) else UnsupportedOp if isinstance(
+        error, (TypeError, AttributeError)) else InvalidOperands
+    names = [str(p).split(":")[0].split("=")[0] for p in inspect.signature(function).parameters.values()]
+    found: RetapeError = kind(
+        f"`{name}` can't work with these arguments", ("why", f"{type(error).__name__}: {error}"),
+        fix=f"check their types and extents: {name}({', '.join(names)})")
+    return located(found)
 
 
 def choosing(function: F) -> F:
