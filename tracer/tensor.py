@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from retape.ir import DType, Op, dtype_of
-from retape.ir.errors import LeafInplace, RetapeError, ShapeError, UnsupportedOp
+from retape.ir.errors import LeafInplace, ShapeError, UnsupportedOp
 from retape.ir.graph import Node
 
 from .operators import Operators
@@ -113,8 +113,7 @@ class Tensor(Operators):
 
     def __iter__(self) -> Iterator[Tensor]:
         if not self._data.ndim:
-            raise _looked(UnsupportedOp, "iteration over a 0-d tensor", "it has no dim to iterate over",
-                          "use the tensor itself")
+            _refuse(UnsupportedOp, "iteration over a 0-d tensor", "it has no dim", "use the tensor itself")
         if state.tracer is not None:
             state.tracer.look_at_shape()
         return (self[i] for i in range(len(self._data)))
@@ -139,8 +138,8 @@ class Tensor(Operators):
     def item(self) -> Any:
         """The one element as a Python number. Raises `RuntimeError` where there are more or none."""
         if self._data.size != 1:
-            raise _looked(ShapeError, f"a Tensor with {self._data.size} elements cannot be converted to Scalar",
-                          "a number is one element", "select one, or use `tolist()`")
+            _refuse(ShapeError, f"a Tensor with {self._data.size} elements cannot be converted to Scalar",
+                    "a number is one element", "select one, or use `tolist()`")
         return self._look(self._data.item())
 
     def tolist(self) -> Any:
@@ -168,8 +167,7 @@ class Tensor(Operators):
     def __bool__(self) -> bool:
         if self._data.size != 1:
             many = "more than one value" if self._data.size else "no values"
-            raise _looked(ShapeError, f"Boolean value of Tensor with {many} is ambiguous",
-                          f"its shape is {self.shape}", "use `any()` or `all()`")
+            _refuse(ShapeError, f"Boolean value of Tensor with {many} is ambiguous", "it isn't one", "use `any` or `all`")
         value = bool(self._data)
         if state.tracer is not None:
             state.tracer.look_at_truth(self, value)
@@ -367,12 +365,10 @@ class ScalarTensor(Tensor):
         return self // other, self % other
 
 
-def _looked(kind: Any, what: str, why: str, fix: str) -> RetapeError:
-    """The located error for a look at a value that a tensor doesn't have."""
-    from .apply import located
+def _refuse(error: Any, what: str, why: str, fix: str) -> None:
+    from .vocabulary import refuse
 
-    error: RetapeError = kind(what, ("why", why), fix=fix)
-    return located(error)
+    refuse(True, what, why, fix, error)
 
 
 class RemovableHandle:
