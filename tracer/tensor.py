@@ -167,7 +167,7 @@ class Tensor(Operators):
     def __bool__(self) -> bool:
         if self._data.size != 1:
             many = "more than one value" if self._data.size else "no values"
-            _refuse(ShapeError, f"Boolean value of Tensor with {many} is ambiguous", "it isn't one", "use `any` or `all`")
+            _refuse(ShapeError, f"Boolean value of Tensor with {many} is ambiguous", "it is not one", "use any or all")
         value = bool(self._data)
         if state.tracer is not None:
             state.tracer.look_at_truth(self, value)
