@@ -230,7 +230,7 @@ class Program:
             lines.append(f"if frame.status[0]: refused(frame, ({', '.join(inputs)},))")
         if segment:
             lines.append("frames.append(frame)")
-        lines.append(f"return {', '.join(f'v{o.index}' for o in self._outputs)},")
+        lines.append(f"return [{', '.join(f'v{o.index}' for o in self._outputs)}]")
         exec(f"def run({', '.join(inputs)}):\n" + "\n".join(f"    {line}" for line in lines), scope)
         run: Callable[..., Any] = scope["run"]
         return run

@@ -14,7 +14,7 @@ import numpy as np
 
 from .graph import Node, Operand, Origin, make_node
 from .ops import CATALOGUE, Op
-from .shapes import summed_axes
+from .shapes import same_shape, summed_axes
 from .types import Literal, TensorType
 
 __all__ = ["NUMPY", "Builder", "GraphBuilder", "NumpyBuilder", "sum_to", "value_key"]
@@ -208,7 +208,7 @@ def _keys(inputs: tuple[Operand, ...]) -> tuple[list[Hashable], bool]:
 
 def sum_to(b: Any, value: Any, shape: tuple[int, ...], target: tuple[int, ...]) -> Any:
     """Undo a broadcast: sum `value` of `shape` to `target`."""
-    if shape == target:
+    if same_shape(shape, target):
         return value
     axes, reshaped = summed_axes(shape, target)
     same = len(shape) == len(target)

@@ -6,22 +6,28 @@ from collections.abc import Iterable, Sequence
 from itertools import zip_longest
 
 from .errors import AxisError, BroadcastMismatch, DtypeError, ShapeError
+from .extents import is_symbolic
 from .types import DType, Literal, TensorType, promote
 
 Shape = tuple[int, ...]
 
 
+def same_shape(a: Shape, b: Shape) -> bool:
+    """Whether shapes are equal; those of other lengths aren't compared (extents with formulas would take note)."""
+    return len(a) == len(b) and a == b
+
+
 def broadcast_shapes(name: str, shapes: Sequence[Shape]) -> Shape:
     """The common shape. Raises `BroadcastMismatch`, naming the dimension and a remedy that works."""
     first = shapes[0]
-    if all(shape == first for shape in shapes):
+    if all(same_shape(shape, first) for shape in shapes):
         return first
     result: list[int] = []
     for position, extents in enumerate(zip_longest(*(reversed(s) for s in shapes), fillvalue=1)):
-        wide = {extent for extent in extents if extent != 1}
-        if len(wide) > 1:
+        wide = [extent for extent in extents if extent != 1]
+        if any(extent != wide[0] for extent in wide[1:]):
             raise _mismatch(name, shapes, position)
-        result.append(wide.pop() if wide else 1)
+        result.append(wide[0] if wide else 1)
     return tuple(reversed(result))
 
 
@@ -112,6 +118,32 @@ def canonical_shape(shape: Sequence[int], numel: int) -> Shape:
                          ("why", f"it holds {abs(total)}" if -1 not in shape else "the given extents don't divide it"),
                          fix="choose extents whose product is the number of elements; one may be -1")
     return filled
+
+
+def slice_bounds(entry: slice, extent: int) -> tuple[int, int, int]:
+    """`entry.indices(extent)`, also for extents with formulas."""
+    if not is_symbolic(entry) and type(extent) is int:
+        return entry.indices(extent)
+    step = 1 if entry.step is None else entry.step
+    low, high = (0, extent) if step > 0 else (-1, extent - 1)
+
+    def bounded(bound: int) -> int:
+        if bound < 0:
+            bound = bound + extent
+            return low if bound < low else bound
+        return high if bound > high else bound
+
+    first, last = (low, high) if step > 0 else (high, low)
+    return (first if entry.start is None else bounded(entry.start),
+            last if entry.stop is None else bounded(entry.stop), step)
+
+
+def slice_length(entry: slice, extent: int) -> int:
+    """How many elements of `extent` a slice takes."""
+    start, stop, step = slice_bounds(entry, extent)
+    if step < 0:
+        start, stop, step = stop, start, -step
+    return 0 if stop <= start else (stop - start + (step - 1)) // step
 
 
 def row_major_strides(shape: Shape) -> tuple[int, ...]:

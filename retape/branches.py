@@ -11,6 +11,7 @@ What a later segment reads of an earlier one is kept for it (exported); views an
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -327,7 +328,7 @@ class _Graft:
         known = self.draws.get(action.generator, action.generator)
         if known is action.generator:
             return action
-        moved = Draw(known, action.draw) if isinstance(action, Draw) else type(action)(known, action.seed)
+        moved = replace(action, generator=known) if isinstance(action, Draw) else type(action)(known, action.seed)
         self.draws[action] = moved
         return moved
 

@@ -8,7 +8,7 @@ import os
 import re
 import warnings
 from collections.abc import Callable
-from functools import update_wrapper
+from functools import partial, update_wrapper
 from typing import Any, TypeVar, overload
 
 import numpy as np
@@ -110,7 +110,7 @@ class CompiledFunction:
         """The trace that holds for a call, and its results; the group that held last is tried first."""
         groups = self._known.get(call.key)
         if groups is None:
-            groups = self._known[call.key] = self._templates.fill(call.key)
+            groups = self._known[call.key] = self._templates.fill(call)
         for position, group in enumerate(groups):
             found = group.run(call, commit)
             if found is not None:
@@ -180,8 +180,7 @@ class CompiledFunction:
         environment = fitting[0].environment.refreshed() if fitting else Environment(self.function, call.objects)
         before = state.printed
         try:
-            recorded = trace(self.function, self._name, self._of, call.named_leaves, call.rebuild, environment,
-                             commit)
+            recorded = self._recorded(call, environment, commit)
         except UnsupportedOp:
             arrays = [leaf._data if isinstance(leaf, Tensor) else leaf for leaf in call.leaves]
             if not overlapping(arrays, [i for i, a in enumerate(arrays) if isinstance(a, np.ndarray)]):
@@ -194,18 +193,30 @@ class CompiledFunction:
         self._keep(call, groups, fitting, recorded, environment, commit)
         return call.numpy_out(recorded.result)
 
+    def _recorded(self, call: Call, environment: Environment, commit: bool) -> Recorded:
+        """The call's trace: with formulas of the extents that have changed, unless the function can't do with them."""
+        varying = self._templates.varying(call)
+        if varying:
+            try:
+                return trace(self.function, self._name, self._of, call.named_leaves, call.rebuild, environment, commit,
+                             varying, partial(self._templates.check, call))
+            except Exception:
+                pass  # perhaps it wants ints and nothing else, perhaps it raises by itself: this is to be seen
+        return trace(self.function, self._name, self._of, call.named_leaves, call.rebuild, environment, commit)
+
     def _keep(self, call: Call, groups: list[Group], fitting: list[Group], recorded: Recorded, environment: Environment,
               commit: bool) -> None:
         """Put a trace where it belongs: with those from which it parts at a look at a value, or by itself."""
         known: Specialization | None = None
         for group in fitting:
-            if group.environment is environment:
-                known = known or group.add(recorded, call.leaves)
+            if known is None and group.environment is environment:
+                known = group.add(recorded, call.leaves)
+                home = group
         if known is None:
-            group = Group(recorded, environment, call.leaves, self.numerics == "strict")
-            groups.insert(0, group)
-            known = group.traces[0]
-            self._templates.learn(call.key, group)
+            home = Group(recorded, environment, call.leaves, self.numerics == "strict")
+            groups.insert(0, home)
+            known = home.traces[0]
+        self._templates.learn(call, recorded, known, home)
         if commit:
             outputs = [out for out in (*recorded.outputs, *recorded.extra) if isinstance(out, Tensor)]
             known.effects.repeat_on(call.given, call.leaves, outputs)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from retape.tracer.tensor import Tensor, wrap
 from retape.tracer.trace import Recorded
 from retape.tracer.tree import changeable, unflatten
 
-__all__ = ["Effects", "alike", "Setting", "plan_results", "take"]
+__all__ = ["Effects", "Setting", "plan_results", "take"]
 
 
 @dataclass(slots=True)
@@ -44,19 +44,6 @@ class Setting:
         if isinstance(source, Draw):
             return None if self.drawn is None else self.drawn[source]
         return self.found[source] if source in self.found else source.follow()
-
-
-def alike(a: Any, b: Any) -> bool:
-    """Whether two traces' sources (or what goes by them) stand for the same things."""
-    if isinstance(a, Path) and isinstance(b, Path):
-        return (a.name, a.access) == (b.name, b.access) and a.expected is b.expected
-    if type(a) is not type(b):
-        return False
-    if isinstance(a, (list, tuple)):
-        return len(a) == len(b) and all(map(alike, a, b))
-    if is_dataclass(a):
-        return all(alike(getattr(a, f.name), getattr(b, f.name)) for f in fields(a) if f.name != "place")
-    return a is b or (isinstance(a, (int, float, str, bool)) and bool(a == b))
 
 
 class Effects:

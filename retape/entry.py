@@ -71,7 +71,7 @@ def _straight(known: Specialization, names: list[str], leaves: list[Any], tensor
     scope["direct"] = direct
     operands = [_operand(names[s], leaves[s]) for s in known.sources]
     outputs = [f"o{i}" for i in range(len(known.graph.outputs))]
-    lines.append(f"{', '.join(outputs)}, = direct({', '.join(operands)})")
+    lines.append(f"[{', '.join(outputs)}] = direct({', '.join(operands)})")
     lines.append(f"return {_result(known, outputs, names, tensors, scope)}")
     return True
 

@@ -55,17 +55,27 @@ class Group:
         for source in recorded.inputs:
             if isinstance(source, GradOf):
                 self._captures.setdefault(source, described(here.get(source)))
+        self._taken(recorded, known)
+        return known
+
+    def _taken(self, recorded: Recorded, known: Specialization) -> None:
         self.traces.append(known)
         self._random += recorded.random
         self._last = known
-        return known
 
-    def over(self, known: Specialization) -> Group:
-        """A group like this one for a trace that differs in extents only."""
+    def over(self) -> Group:
+        """A group like this one for other extents, as yet without traces."""
         other = copy.copy(self)
-        other.traces, other._last = [known], known
+        other.traces, other._random, other._captures = [], [], dict(self._captures)
         other.branches, other.shown = Branches(self.strict), {}
         return other
+
+    def take(self, recorded: Recorded, known: Specialization) -> bool:
+        """Take up a trace that was made from one of other extents. False where it doesn't fit."""
+        if (recorded.grads, recorded.shared) != (self.grads, self.shared) or not self.branches.add(recorded, known):
+            return False
+        self._taken(recorded, known)
+        return True
 
     def run(self, call: Call, commit: bool = True) -> tuple[Specialization | None, list[Any]] | None:
         """See the class. Raises what the function would raise."""

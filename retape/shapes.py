@@ -1,37 +1,30 @@
-"""One trace for all extents: a graph in which the extents that two calls differed in are symbols.
+"""One trace for all extents: templates, from which the traces of further calls are made without a trace.
 
-Where a second signature differs from the first by extents only, both traces are laid over each other. What differs in
-attributes and literals must be one monomial of the extents, or an extent plus a constant, and no other; partial slices
-of a changing dim, looks at values or at shapes, and draws are left to traces of their own. The template, filled with
-the first call's extents, has to give the first trace's graph. Further extents then need no trace: types are inferred
-again, and a graph that doesn't fit its ops' rules is none.
+Where a signature differs from earlier ones by extents only, those that differ are symbols of its trace: Python is given
+formulas (`retape.ir.extents`), and what it looks at in them becomes guards. The trace with its formulas is a template.
+For other extents that fulfil the guards, the formulas' values are put into it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, replace
-from itertools import combinations_with_replacement
-from math import prod
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from retape.ir import Graph, Node, TensorType, input_node, same_graph
-from retape.ir.builder import value_key
-from retape.ir.errors import RetapeError
+from retape.tracer.randomness import Draw
+from retape.tracer.tensor import Tensor
+from retape.tracer.trace import Recorded
 
+from .call import Call
 from .group import Group
 from .specialization import Specialization
 
 __all__ = ["Template", "Templates"]
 
-SHAPES = {"expand": "shape", "full": "shape", "reshape": "shape", "take_add": "shape", "scatter_add": "shape",
-          "embed": "shape"}  # the attributes that hold extents
-PLAIN = frozenset({"matmul", "cat", "embed", "slice_scatter", "full", "take", "take_add", "overwrite", "constant",
-                   "arange"})  # besides pointwise operations, reductions and views
-DEGREE = 3
-KEPT = 8  # earlier traces that a new one is compared with
+KEPT = 8  # earlier signatures that a new one is compared with
 
 
 def _extents(part: Any) -> tuple[int, ...] | None:
@@ -51,207 +44,135 @@ def extents_of(key: Sequence[Any]) -> tuple[int, ...]:
     return tuple(extent for part in key for extent in _extents(part) or ())
 
 
-@dataclass(frozen=True, slots=True)
-class _Fit:
-    """`factor` times the product of the symbols `powers`, plus `shift`."""
-
-    factor: int
-    powers: tuple[int, ...]
-    shift: int
-    kind: type
-
-    def at(self, values: Sequence[int]) -> Any:
-        """The number for these extents. Raises `_Mismatch` where it isn't positive: a form may end there."""
-        found = self.factor * prod(values[i] for i in self.powers) + self.shift
-        if found <= 0:
-            raise _Mismatch("not positive")
-        return self.kind(found)
-
-
-class _Mismatch(Exception):
-    """Two traces differ by more than extents."""
-
-
 class Template:
-    """Two traces of calls that differ in extents, as one for all. Raises `ValueError` where they can't be one."""
+    """A trace with formulas of some extents, and the extents it was taken at: `symbols` are the places of those that
+    may be others.
 
-    def __init__(
-        self, first: Specialization, second: Specialization, before: Sequence[int], after: Sequence[int],
-    ) -> None:
-        if not first.like(second):
-            raise ValueError("the calls do different things besides their operations")
-        self.second = second
-        self.before, self.after = tuple(before), tuple(after)
-        pairs = list(dict.fromkeys((a, b) for a, b in zip(before, after, strict=True) if a != b))
-        self.symbols = [[i for i, pair in enumerate(zip(before, after, strict=True)) if pair == p] for p in pairs]
-        self.old, self.new = [a for a, _ in pairs], [b for _, b in pairs]
-        self.rows: list[tuple[Node, tuple[Any, ...], tuple[Any, ...]]] = []
-        try:
-            self._lay_over(first.graph, second.graph)
-        except _Mismatch as error:
-            raise ValueError(str(error)) from None
-        again = self.graph_at(self.before)
-        if again is None or not same_graph(again, first.graph):
-            raise ValueError("the first trace is another")
+    It keeps no values of the call: `recorded` and `known` are what it did, `group` where its surroundings are known.
+    """
 
-    # ---- making
+    def __init__(self, recorded: Recorded, known: Specialization, group: Group, extents: Sequence[int],
+                 symbols: Sequence[int]) -> None:
+        assert recorded.formulas is not None
+        self.recorded = replace(recorded, result=None, outputs=(), extra=())
+        self.known, self.group = known, group
+        self.extents, self.symbols = tuple(extents), tuple(symbols)
+        self.formulas = recorded.formulas
 
-    def _lay_over(self, first: Graph, second: Graph) -> None:
-        if len(first.nodes) != len(second.nodes) or len(first.inputs) != len(second.inputs) or first.guards \
-                or second.guards or min(*self.old, *self.new) < 2:
-            raise _Mismatch("the graphs differ")
-        alike = {e for a, b in zip(first.inputs, second.inputs, strict=True)
-                 for e, other in zip(a.type.shape, b.type.shape, strict=True) if e == other}
-        if alike & {*self.old, *self.new}:
-            raise _Mismatch("a fixed extent is like a changing one")
-        number = {node: i for i, node in enumerate((*first.inputs, *first.nodes))}
-        other = {node: i for i, node in enumerate((*second.inputs, *second.nodes))}
-        for a, b in zip(first.nodes, second.nodes, strict=True):
-            if a.op is not b.op or len(a.inputs) != len(b.inputs) or (
-                    b.op.kind not in ("pointwise", "reduction", "view") and b.op.name not in PLAIN):
-                raise _Mismatch(f"{a.name} and {b.name} are different operations")
-            inputs = []
-            for x, y in zip(a.inputs, b.inputs, strict=True):
-                if isinstance(x, Node) and isinstance(y, Node) and number[x] == other[y]:
-                    inputs.append(y)
-                elif isinstance(x, Node) or isinstance(y, Node):
-                    raise _Mismatch(f"{b.name} reads something else")
-                else:
-                    inputs.append(self._value(x, y))
-            attrs = tuple(self._attribute(name, x, y, a, b) for (name, _), x, y in
-                          zip(b.op.attributes, a.attrs, b.attrs, strict=True))
-            self.rows.append((b, tuple(inputs), attrs))
-
-    def _attribute(self, name: str, x: Any, y: Any, first: Node, node: Node) -> Any:
-        if name == "index":
-            return self._index(x, y, first, node)
-        if SHAPES.get(node.op.name) == name:
-            return tuple(self._value(a, b) for a, b in zip(x, y, strict=True))
-        if value_key(x) != value_key(y):
-            raise _Mismatch(f"`{name}` of {node.name} changes")
-        return y
-
-    def _index(self, x: tuple[Any, ...], y: tuple[Any, ...], first: Node, node: Node) -> Any:
-        """A basic index: along a changing dim it takes everything."""
-        before, after = (n.attr("shape") if n.op.name == "embed" else next(n.parents()).type.shape
-                         for n in (first, node))
-        if len(x) != len(y):
-            raise _Mismatch("indices differ")
-        entries: list[Any] = []
-        dims = iter(zip(before, after, strict=True))
-        for a, b in zip(x, y, strict=True):
-            old, new = (0, 0) if b is None else next(dims)
-            if old != new:
-                if a != slice(0, old, 1) or b != slice(0, new, 1):
-                    raise _Mismatch("a part of a changing dim is taken")
-                entries.append(slice(0, self._value(a.stop, b.stop), 1))
-            elif value_key(a) != value_key(b):
-                raise _Mismatch("indices differ")
-            else:
-                entries.append(b)
-        return tuple(entries)
-
-    def _value(self, x: Any, y: Any) -> Any:
-        if value_key(x) == value_key(y):
-            return y
-        if type(x) is not type(y) or not isinstance(y, (int, float)) or x != int(x) or y != int(y):
-            raise _Mismatch(f"{x} against {y}")
-        return self._fit(x, y)
-
-    def _fit(self, x: Any, y: Any) -> Any:
-        """The one form that gives x at the first extents and y at the second."""
-        if x == y:
-            return y
-        found = []
-        for degree in range(1, DEGREE + 1):
-            for powers in combinations_with_replacement(range(len(self.old)), degree):
-                a, b = prod(self.old[i] for i in powers), prod(self.new[i] for i in powers)
-                if x % a == 0 and y % b == 0 and x // a == y // b:
-                    found.append(_Fit(int(x // a), powers, 0, type(y)))
-        found += [_Fit(1, (i,), int(x - a), type(y)) for i, (a, b) in enumerate(zip(self.old, self.new, strict=True))
-                  if x - a == y - b and x != a]
-        if len(found) != 1:
-            raise _Mismatch(f"{x} against {y} is no form of the extents, or several")
-        return found[0]
-
-    # ---- filling
-
-    def at(self, extents: Sequence[int]) -> Specialization | None:
+    def at(self, extents: Sequence[int]) -> tuple[Recorded, Specialization] | None:
         """The trace for a call's extents; None where it has to be taken."""
-        graph = self.graph_at(extents)
-        return None if graph is None else self.second.over(graph)
-
-    def graph_at(self, extents: Sequence[int]) -> Graph | None:
-        """The graph for a call's extents; None where it doesn't hold there."""
-        values = []
-        for place in self.symbols:
-            here = {extents[i] for i in place}
-            if len(here) != 1 or min(here) < 2:
-                return None
-            values.append(here.pop())
-        if any(e != b for e, a, b in zip(extents, self.before, self.after, strict=True) if a == b):
+        symbols = set(self.symbols)
+        if any(a != b for i, (a, b) in enumerate(zip(extents, self.extents, strict=True)) if i not in symbols):
             return None
-        return self._filled(values, dict(zip(self.new, values, strict=True)))
+        filled = self.formulas.extents.at([extents[i] for i in self.symbols])
+        if filled is None:
+            return None
+        recorded = self._recorded(filled)
+        return recorded, self.known.at(recorded, filled)
 
-    def _filled(self, values: list[int], moved: dict[int, int]) -> Graph | None:
-        graph = self.second.graph
-        new: dict[Any, Any] = {}
-        for node in graph.inputs:
-            shape = tuple(moved.get(e, e) for e in node.type.shape)
-            new[node] = input_node(node.name, node.type if shape == node.type.shape else
-                                   TensorType(node.type.dtype, shape, None, node.type.weak), node.origin)
+    def _recorded(self, filled: Callable[[Any], Any]) -> Recorded:
+        """What was recorded, for other extents."""
+        recorded = self.recorded
+        moved: dict[Any, Any] = {}
 
-        def at(value: Any) -> Any:
-            if isinstance(value, _Fit):
-                return value.at(values)
-            if isinstance(value, slice):
-                return slice(at(value.start), at(value.stop), at(value.step))
-            return tuple(map(at, value)) if isinstance(value, tuple) else value
+        def current(action: Any) -> Any:
+            if isinstance(action, Draw) and action not in moved:
+                moved[action] = replace(action, size=filled(action.size))
+            return moved.get(action, action) if isinstance(action, Draw) else action
 
-        nodes = []
-        for node, inputs, attrs in self.rows:
-            try:
-                operands = tuple(new[i] if isinstance(i, Node) else at(i) for i in inputs)
-                filled = tuple(map(at, attrs))
-                type = node.op.infer(*(o.type if isinstance(o, Node) else o for o in operands), *filled)
-            except (RetapeError, _Mismatch):
-                return None
-            new[node] = Node(node.op, operands, filled, type, node.name, node.origin)
-            nodes.append(new[node])
-        effects = tuple(replace(e, target=new[e.target], value=new[e.value] if isinstance(e.value, Node) else e.value)
-                        for e in graph.effects)
-        return replace(graph, inputs=tuple(new[n] for n in graph.inputs), nodes=tuple(nodes), effects=effects,
-                       outputs=tuple(new[o] if isinstance(o, Node) else o for o in graph.outputs))
+        graph = fill(recorded.graph, self.formulas.rows, self.formulas.types, filled)
+        return replace(recorded, graph=graph, inputs=tuple(map(current, recorded.inputs)),
+                       random=tuple(map(current, recorded.random)))
+
+
+def fill(graph: Graph, rows: dict[Node, tuple[tuple[Any, ...], tuple[Any, ...]]], types: dict[Node, TensorType],
+         filled: Callable[[Any], Any]) -> Graph:
+    """A graph with the values of its formulas: `rows` are operands and attributes with formulas, `types` such types."""
+    new: dict[Any, Any] = {}
+
+    def type_at(node: Node) -> TensorType:
+        found = types.get(node)
+        return node.type if found is None else TensorType(found.dtype, filled(found.shape), found.strides, found.weak)
+
+    for node in graph.inputs:
+        new[node] = input_node(node.name, type_at(node), node.origin)
+    nodes = []
+    for node in graph.nodes:
+        inputs, attrs = node.inputs, node.attrs
+        if node in rows:
+            inputs, attrs = filled(rows[node])
+        operands = tuple([new[i] if i.__class__ is Node else i for i in inputs])
+        new[node] = Node(node.op, operands, attrs, type_at(node), node.name, node.origin)
+        nodes.append(new[node])
+    return replace(
+        graph, inputs=tuple(new[n] for n in graph.inputs), nodes=tuple(nodes),
+        outputs=tuple(new[o] if isinstance(o, Node) else o for o in graph.outputs),
+        guards=tuple(replace(g, node=new[g.node]) for g in graph.guards),
+        effects=tuple(replace(e, target=new[e.target], value=new[e.value] if isinstance(e.value, Node) else e.value)
+                      for e in graph.effects))
 
 
 class Templates:
     """The templates of one function, by what its signatures have in common."""
 
     def __init__(self) -> None:
-        self._seen: dict[Hashable, list[tuple[tuple[int, ...], Group]]] = {}
-        self._made: dict[Hashable, list[tuple[Template, Group]]] = {}
+        self._seen: dict[Hashable, list[tuple[int, ...]]] = {}
+        self._made: dict[Hashable, list[Template]] = {}
+        self._first: dict[Hashable, tuple[tuple[int, ...], Group]] = {}  # the first trace without formulas
 
-    def learn(self, key: Sequence[Any], group: Group) -> None:
-        """Take note of a first trace; with an earlier one of other extents it may make a template."""
-        pattern, extents = pattern_of(key), extents_of(key)
+    def varying(self, call: Call) -> dict[int, tuple[bool, ...]]:
+        """For the leaves of a call's arguments, which of their extents have been others before."""
+        places = set(self._symbols(call.key))
+        found: dict[int, tuple[bool, ...]] = {}
+        place = 0
+        for position, leaf in enumerate(call.leaves):
+            data = leaf._data if isinstance(leaf, Tensor) else leaf
+            if places and isinstance(data, np.ndarray) and data.flags.c_contiguous:
+                found[position] = tuple(place + dim in places for dim in range(data.ndim))
+                place += data.ndim
+        return found if places else {}
+
+    def _symbols(self, key: Sequence[Any]) -> list[int]:
+        """The places of extents that have been others before. Extents of 0 and 1 are traces of their own."""
+        extents = extents_of(key)
+        seen = self._seen.get(pattern_of(key), ())
+        return [i for i, e in enumerate(extents) if e > 1 and any(other[i] != e for other in seen)]
+
+    def check(self, call: Call, recorded: Recorded) -> None:
+        """Raises `ValueError` where the first trace is another than formulas say: Python has told extents from ints."""
+        first = self._first.get(pattern_of(call.key))
+        if first is None or recorded.looks or recorded.formulas is None:
+            return
+        extents, group = first
+        formulas = recorded.formulas
+        filled = formulas.extents.at([extents[i] for i in self._symbols(call.key)])
+        if filled is not None and extents_of(call.key) != extents and group.environment.holds() \
+                and not group.traces[0].guards \
+                and not same_graph(group.traces[0].graph, fill(recorded.graph, formulas.rows, formulas.types, filled)):
+            raise ValueError("the first trace is another")
+
+    def learn(self, call: Call, recorded: Recorded, known: Specialization, group: Group) -> None:
+        """Take note of a trace; with formulas it is a template."""
+        pattern, extents = pattern_of(call.key), extents_of(call.key)
+        if recorded.formulas is not None:
+            template = Template(recorded, known, group, extents, self._symbols(call.key))
+            self._made.setdefault(pattern, []).insert(0, template)
+        else:
+            self._first.setdefault(pattern, (extents, group))
         seen = self._seen.setdefault(pattern, [])
-        for other, earlier in seen:
-            if other == extents or not earlier.environment.holds() or (group.grads and not earlier.grads):
-                continue
-            try:
-                template = Template(earlier.traces[0], group.traces[0], other, extents)
-            except ValueError:
-                continue
-            self._made.setdefault(pattern, []).insert(0, (template, group))
-            break
-        seen.append((extents, group))
-        del seen[:-KEPT]
+        if extents not in seen:
+            seen.append(extents)
+            del seen[:-KEPT]
 
-    def fill(self, key: Sequence[Any]) -> list[Group]:
+    def fill(self, call: Call) -> list[Group]:
         """Groups for a signature that is new, from templates."""
-        made = self._made.get(pattern_of(key)) if self._made else None
-        found = []
-        for template, group in made or ():
-            if group.environment.holds() and (known := template.at(extents_of(key))) is not None:
-                found.append(group.over(known))
+        found: list[Group] = []
+        for template in self._made.get(pattern_of(call.key), ()) if self._made else ():
+            group = template.group
+            if not group.environment.holds() or (made := template.at(extents_of(call.key))) is None:
+                continue
+            if not any(known.environment is group.environment and known.take(*made) for known in found):
+                fresh = group.over()
+                if fresh.take(*made):
+                    found.append(fresh)
         return found

@@ -11,8 +11,10 @@ import numpy as np
 
 from retape.ir import Graph, Guard
 from retape.ir.errors import RetapeError
+from retape.ir.extents import plain
 from retape.ir.once import once
 from retape.ir.passes.differentiate import differentiable_inputs
+from retape.ir.relations import described, relations_of
 from retape.tracer.apply import located
 from retape.tracer.environment import Environment
 from retape.tracer.gradnode import attach_outputs
@@ -23,7 +25,7 @@ from retape.tracer.trace import Recorded
 from retape.tracer.tree import flatten, unflatten
 
 from .differentiable import Derivative, DifferentiableGraph
-from .effects import Effects, Setting, alike, plan_results, take
+from .effects import Effects, Setting, plan_results, take
 
 if TYPE_CHECKING:
     from retape.codegen import Kernel
@@ -48,9 +50,9 @@ class Specialization:
         self.graph: Graph = recorded.graph
         self.environment = environment
         self._code = DifferentiableGraph(recorded.graph, strict)
+        self.extents = None if recorded.formulas is None else recorded.formulas.extents
         self.sources = recorded.inputs
         self.random = recorded.random
-        self.looked = recorded.looked or bool(recorded.graph.guards)
         self.effects = Effects(recorded)
         self._guarded = [guarded(guard) for guard in recorded.graph.guards]
         self.shared = recorded.shared
@@ -59,7 +61,8 @@ class Specialization:
         operands = [here.get(source) for source in self.sources]
         self._marked = tuple(i for i, operand in enumerate(operands) if _requires(operand))
         self.structure = flatten(recorded.result)[1]
-        self.plan = plan_results(recorded, here)
+        self._plan = plan_results(recorded, here)
+        self.plan: list[tuple[str, Any]] = plain(self._plan)
         self._barred = recorded.barred
         self.notices = recorded.notices
         self._constant = recorded.constant
@@ -100,17 +103,13 @@ class Specialization:
         self.effects.commit(operands, here, outputs, values)
         return [take(kind, value, outputs, here) for kind, value in self.plan]
 
-    def like(self, other: Specialization) -> bool:
-        """Whether two traces do the same but for their operations; False also where they look at values or shapes,
-        draw, rebind, or return views of what they write."""
-        return not (self.looked or other.looked or self.random or other.random or self.effects.changes
-                    or other.effects.changes or any(kind == "view" for kind, _ in self.plan)) \
-            and self.structure == other.structure and self._constant == other._constant \
-            and not self._barred and not other._barred and alike(self.sources, other.sources) \
-            and alike(self.plan, other.plan) and alike(self.shared, other.shared) \
-            and alike(self.effects.writes, other.effects.writes) \
-            and alike(list(self.effects.binds), list(other.effects.binds)) \
-            and alike(self.effects.printed, other.effects.printed)
+    def at(self, recorded: Recorded, filled: Callable[[Any], Any]) -> Specialization:
+        """The same trace for other extents: `recorded` is it, `filled` puts them in place of formulas."""
+        other = self.over(recorded.graph)
+        other.sources, other.random = recorded.inputs, recorded.random
+        other.draws = {}
+        other.plan = filled(self._plan)
+        return other
 
     def over(self, graph: Graph, strict: bool | None = None) -> Specialization:
         """The same trace over a graph that differs in extents only, or with other numerics."""
@@ -171,6 +170,12 @@ class Specialization:
         """The values that Python looked at: the trace holds only where it would see them again."""
         return self.graph.guards
 
+    @property
+    def relations(self) -> list[Any]:
+        """What other extents have to fulfil so that this trace serves them, too: SymPy relations. Their symbols and the
+        user's lines are in `explain()`."""
+        return [] if self.extents is None else [relation for relation, _ in relations_of(self.extents)]
+
     @once
     def derivative(self) -> Derivative:
         """Forward and backward with respect to the inputs that require grad, or all that could, if none does."""
@@ -209,6 +214,8 @@ class Specialization:
     def explain(self) -> str:
         """On what this trace depends: types of its inputs, looks at values, and names outside the function."""
         lines = [f"({', '.join(f'{n.name}: {n.type}' for n in self.graph.inputs)}), {len(self.graph)} operations"]
+        if self.extents is not None:
+            lines += described(self.extents)
         lines += [f"guard: {guard.node.name} == {guard.value}   {guard.note}" for guard in self.guards]
         lines += [f"prints: {call.text}   {describe(call.place)}" for call in self.effects.printed]
         lines += [f"note: {notice}" for notice in self.notices]

@@ -14,6 +14,7 @@ from retape.ir.errors import (
     RetapeError,
     UnsupportedOp,
 )
+from retape.ir.extents import plain
 from retape.ir.types import TensorType, default_float, type_of, weak_type
 
 from .gradnode import GradNode
@@ -61,14 +62,18 @@ def apply(op: Op, operands: tuple[Any, ...], attrs: tuple[Any, ...] = ()) -> Ten
 
 
 def _carry_out(op: Op, operands: tuple[Any, ...], arrays: list[Any], attrs: tuple[Any, ...], requires: bool) -> Tensor:
+    tracer = state.tracer
+    numbers = attrs
+    if tracer is not None and tracer.formulas is not None:
+        arrays, numbers = plain(arrays), plain(attrs)
     view = op.kind == "view"
     quiet = None if view else hush()
     try:
-        result = op.eager(*arrays, *attrs) if attrs else op.eager(*arrays)
+        result = op.eager(*arrays, *numbers) if numbers else op.eager(*arrays)
     except RetapeError as error:
         raise located(error) from None
     except (ValueError, TypeError, IndexError) as error:
-        raise _explained(op, arrays, attrs, error) from None
+        raise _explained(op, arrays, numbers, error) from None
     finally:
         if not view:
             unhush(quiet)
@@ -76,7 +81,6 @@ def _carry_out(op: Op, operands: tuple[Any, ...], arrays: list[Any], attrs: tupl
         result = np.asarray(result)
     out = wrap(result)
     recorded = requires and state.grad_enabled and op.differentiable and result.dtype.kind in "fc"
-    tracer = state.tracer
     if recorded or tracer is not None:
         # `apply` is called by retape's own functions alone
         place = site(4) if tracer is None else site(4, tracer.places)
@@ -85,6 +89,8 @@ def _carry_out(op: Op, operands: tuple[Any, ...], arrays: list[Any], attrs: tupl
         if recorded:
             out._requires_grad = True
             out._grad_fn = GradNode.record(op, operands, attrs, out, place)
+            if tracer is not None and tracer.formulas is not None:
+                tracer.formulas.describe(out._grad_fn, operands, out)
     if view:
         _mark_view(out, operands[0], op, attrs)
     return out
@@ -207,7 +213,7 @@ def _promoted(op: Op, operands: tuple[Any, ...]) -> tuple[Any, ...]:
     if op.promotion == "first":
         dtype = dtype_of(operands[0]._data.dtype)
     else:
-        dtype = promote(tuple(_type(v) if isinstance(v, Tensor) else v for v in values))
+        dtype = promote(tuple(_type(v) if isinstance(v, Tensor) else plain(v) for v in values))
         if op.promotion == "float" and not dtype.is_differentiable:
             dtype = default_float()
     converted = tuple(_converted(v, dtype) for v in values)

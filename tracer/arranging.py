@@ -83,7 +83,7 @@ def repeat_interleave(input: Any, repeats: Any, dim: int | None = None) -> Tenso
     if not isinstance(repeats, (Tensor, np.ndarray)):
         given = np.repeat(np.arange(x.shape[at]), list(repeats))
         return primitive("take", x, tensor(given.tolist(), dtype=i64), axis=at)
-    counts = expanded(to(tensor_of(repeats), i64), (x._data.shape[at],))
+    counts = expanded(to(tensor_of(repeats), i64), (x.shape[at],))
     total = primitive("sum", counts, axis=(0,), keepdims=False)
     wrong = any_(primitive("lt", counts, 0))
     count = extent_of(where(wrong, -1, total))

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from retape.ir import CATALOGUE, Array, DType, TensorType, dtype_of
+from retape.ir.extents import whole
 from retape.ir.types import complex_of, default_float, set_default_float
 
 from .apply import apply, array_operand, plain_array, require_differentiable
@@ -81,7 +82,7 @@ def as_tensor(data: Any, dtype: Any = None) -> Tensor:
 
 def _shape(size: tuple[Any, ...]) -> tuple[int, ...]:
     given = size[0] if len(size) == 1 and isinstance(size[0], (tuple, list)) else size
-    return tuple(int(extent) for extent in given)
+    return tuple(whole(extent) for extent in given)
 
 
 def full(
@@ -167,41 +168,42 @@ def manual_seed(seed: int) -> Generator:
     return default_generator.manual_seed(seed)
 
 
-def _random(name: str, draw: Any, generator: Generator | None, dtype: Any, requires_grad: bool) -> Tensor:
+def _random(name: str, draw: Any, size: tuple[int, ...], generator: Generator | None, dtype: Any,
+            requires_grad: bool) -> Tensor:
     kind = dtype_of(dtype or default_float()).numpy
     source = generator or default_generator
 
-    def drawn(rng: np.random.Generator) -> Any:
-        return draw(rng, kind)
+    def drawn(rng: np.random.Generator, size: tuple[int, ...]) -> Any:
+        return draw(rng, size, kind)
 
     if state.tracer is not None:
-        return _finished(state.tracer.draw(name, Draw(source, drawn)), requires_grad)
-    return _finished(wrap(drawn(source.state)), requires_grad)
+        return _finished(state.tracer.draw(name, Draw(source, drawn, size)), requires_grad)
+    return _finished(wrap(drawn(source.state, size)), requires_grad)
 
 
 def randn(*size: Any, dtype: Any = None, requires_grad: bool = False, generator: Generator | None = None) -> Tensor:
     """Standard normal numbers."""
-    return _random("randn", lambda rng, kind: np.asarray(rng.standard_normal(_shape(size))).astype(kind), generator,
-                   dtype, requires_grad)
+    return _random("randn", lambda rng, shape, kind: np.asarray(rng.standard_normal(shape)).astype(kind), _shape(size),
+                   generator, dtype, requires_grad)
 
 
 def rand(*size: Any, dtype: Any = None, requires_grad: bool = False, generator: Generator | None = None) -> Tensor:
     """Uniform numbers from [0, 1)."""
-    return _random("rand", lambda rng, kind: np.asarray(rng.random(_shape(size), dtype=kind)), generator, dtype,
-                   requires_grad)
+    return _random("rand", lambda rng, shape, kind: np.asarray(rng.random(shape, dtype=kind)), _shape(size), generator,
+                   dtype, requires_grad)
 
 
 def randint(low: int, high: int | None = None, size: Any = (), *, dtype: Any = "int64",
             generator: Generator | None = None) -> Tensor:
     """Uniform integers from [low, high), or [0, low)."""
-    bounds = (0, low) if high is None else (low, high)
-    return _random("randint", lambda rng, kind: np.asarray(rng.integers(*bounds, size=_shape((size,)))).astype(kind),
-                   generator, dtype, False)
+    first, last = (int(b) for b in ((0, low) if high is None else (low, high)))
+    return _random("randint", lambda rng, shape, kind: np.asarray(rng.integers(first, last, size=shape)).astype(kind),
+                   _shape((size,)), generator, dtype, False)
 
 
 def randperm(n: int, *, generator: Generator | None = None) -> Tensor:
     """The integers below `n` in random order."""
-    return _random("randperm", lambda rng, kind: rng.permutation(n), generator, "int64", False)
+    return _random("randperm", lambda rng, shape, kind: rng.permutation(*shape), (whole(n),), generator, "int64", False)
 
 
 def randn_like(input: Tensor, *, dtype: Any = None) -> Tensor:

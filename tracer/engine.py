@@ -22,6 +22,7 @@ from retape.ir.errors import (
     SavedTensorModified,
     SecondBackward,
 )
+from retape.ir.shapes import same_shape
 
 from .apply import apply, located
 from .gradnode import Edge, GradNode, Parts
@@ -203,9 +204,13 @@ def _derive(
         part = (rule.conjugated if node.dtype.kind == "c" else rule.call or rule)(b, ct, node, values, index)
         if part is None:
             continue
-        extents = part._data.shape if on_tensors else part.shape
-        shape = edge._data.shape if isinstance(edge, Tensor) else edge.shape
-        if extents != shape:
+        if on_tensors:
+            extents, shape = part.shape, edge.shape  # with formulas, perhaps
+            alike = same_shape(extents, shape)
+        else:
+            extents, shape = part.shape, edge._data.shape if isinstance(edge, Tensor) else edge.shape
+            alike = extents == shape
+        if not alike:
             part = sum_to(b, part, extents, shape)
         known = cotangents.get(edge)
         cotangents[edge] = part if known is None else b.add(known, part)

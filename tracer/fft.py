@@ -49,7 +49,7 @@ def _transform(x: Tensor, axes: tuple[int, ...], norm: str | None, inverse: bool
     count = math.prod(x.shape[a] for a in axes)
     if norm == "ortho":
         return out / math.sqrt(count)
-    return out / float(count) if inverse == (norm != "forward") else out
+    return out / (1.0 * count) if inverse == (norm != "forward") else out
 
 
 def _fftn(x: Any, s: Sizes, dim: Any, norm: str | None, inverse: bool) -> Tensor:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from retape.ir.errors import SavedTensorModified
+from retape.ir.shapes import same_shape
 
 from .gradnode import attach_outputs
 from .state import _GradMode, describe, site, state
@@ -140,7 +141,7 @@ def _pull(
     for arg, part in zip(args, parts, strict=False):
         if not isinstance(arg, Tensor):
             continue
-        if part is not None and part.shape != arg.shape:
+        if part is not None and not same_shape(part.shape, arg.shape):
             raise RuntimeError(f"function {cls.__name__}Backward returned a gradient of shape {part.shape} for an "
                                f"input of shape {arg.shape}")
         found.append(part if part is None or on_tensors else part._data)

@@ -9,9 +9,9 @@ from typing import Any, Union
 import numpy as np
 
 from retape.ir import Op, TensorType
-from retape.ir.types import row_major, type_of
+from retape.ir.types import dtype_of, row_major, type_of
 
-from .state import Site, site
+from .state import Site, site, state
 from .tensor import Tensor
 
 Edge = Union["GradNode", "Tensor", None]
@@ -109,7 +109,9 @@ class GradNode:
 
     @property
     def type(self) -> TensorType:
-        return row_major(self.dtype, self.shape)
+        if state.tracer is None:
+            return row_major(self.dtype, self.shape)
+        return TensorType(dtype_of(self.dtype), self.shape)  # extents with formulas mustn't be hashed
 
     def free(self, place: Site) -> None:
         """Drop what was kept for backward."""

@@ -11,7 +11,8 @@ import numpy as np
 
 from retape.ir import CATALOGUE
 from retape.ir.errors import DtypeError, OutOfBounds, ShapeError, UnsupportedOp
-from retape.ir.shapes import broadcast_shapes
+from retape.ir.extents import Extent, plain
+from retape.ir.shapes import broadcast_shapes, same_shape, slice_bounds
 
 from .apply import apply, array_operand, located
 from .places import coordinates_of, places_of
@@ -24,7 +25,7 @@ SLICE, TAKE, RESHAPE, PERMUTE, EXPAND = (CATALOGUE[n] for n in ("slice", "take",
 
 def getitem(x: Tensor, index: Any) -> Tensor:
     """Select elements: a view for integers, slices, `...` and None, a copy for arrays and masks."""
-    shape = x._data.shape
+    shape = x._data.shape if state.tracer is None else x.shape
     kind = type(index)
     if (kind is slice or kind is int) and shape:
         return apply(SLICE, (x,), ((_bounded(index, shape[0], 0),),))
@@ -80,9 +81,7 @@ def _is_integer(entry: Any) -> bool:
 
 
 def _bounded_slice(entry: slice, extent: int) -> slice:
-    start, stop, step = entry.indices(extent)
-    if start == 0 and stop == extent and state.tracer is not None and (entry.start, entry.stop) != (None, None):
-        state.tracer.looked = True  # all of it, by chance perhaps
+    start, stop, step = slice_bounds(entry, extent)
     if step > 0:
         return slice(start, stop if stop > start else start, step)
     if start < 0:  # begins before the first element
@@ -93,19 +92,19 @@ def _bounded_slice(entry: slice, extent: int) -> slice:
 def _bounded(entry: Any, extent: int, dim: int) -> Any:
     if type(entry) is slice:  # which has no subclasses
         return _bounded_slice(entry, extent)
-    position = entry if type(entry) is int else operator.index(entry)
+    position = entry if type(entry) is int or type(entry) is Extent else operator.index(entry)
     if not -extent <= position < extent:
         raise located(OutOfBounds(f"index {position} is out of bounds for dim {dim} of extent {extent}",
                                   ("why", f"indices run from {-extent} to {extent - 1}"),
                                   fix="check where the index comes from"))
-    return position % extent
+    return position + extent if position < 0 else position
 
 
 def mask_of(index: Any, x: Tensor) -> Tensor | None:
     """The index as a tensor where it is one boolean mask of x's shape."""
     if isinstance(index, np.ndarray):
         index = array_operand(index)
-    if isinstance(index, Tensor) and index._data.dtype.kind == "b" and index._data.shape == x._data.shape:
+    if isinstance(index, Tensor) and index._data.dtype.kind == "b" and same_shape(index.shape, x.shape):
         return index
     return None
 
@@ -144,7 +143,7 @@ class Selection:
             source = apply(PERMUTE, (source,), (order,))
         if len(self.dims) == 1:
             return source, self.arrays[0]
-        shape, count = source._data.shape, len(self.dims)
+        shape, count = source.shape, len(self.dims)
         index = self.arrays[0] if len(self.arrays) == 1 else \
             _combined(self.arrays, shape[self.at : self.at + count], self.at)
         merged = (*shape[: self.at], prod(shape[self.at : self.at + count]), *shape[self.at + count :])
@@ -153,24 +152,24 @@ class Selection:
     def written(self, value: Any, accumulate: bool) -> Tensor:
         """The source's new value once `value` is written to (or added at) the selected places."""
         source, index = self.flat()
-        at, shape = self.at, source._data.shape
-        target = (*shape[:at], *index._data.shape, *shape[at + 1 :])
+        at, shape = self.at, source.shape
+        target = (*shape[:at], *index.shape, *shape[at + 1 :])
         if isinstance(value, Tensor):
             value = apply(CATALOGUE["cast"], (value,), (source.dtype,)) if value.dtype is not source.dtype else value
         else:
             value = apply(CATALOGUE["full"], (), ((), value, source.dtype))
-        _check_written(value._data.shape, target)
+        _check_written(value.shape, target)
         value = apply(EXPAND, (value,), (target,))
         if accumulate:
             new = source + apply(CATALOGUE["take_add"], (value, index), (shape, at))
         else:
-            count = int(index._data.size)
+            count = index.numel()
             lined = (*shape[:at], count, *shape[at + 1 :])
             places = apply(RESHAPE, (index,), ((*(1,) * at, count, *(1,) * (len(shape) - at - 1)),))
             new = apply(CATALOGUE["put"], (source, apply(EXPAND, (places,), (lined,)),
                                            apply(RESHAPE, (value,), (lined,))), (at,))
         order = self.order
-        new = apply(RESHAPE, (new,), (tuple(self.source._data.shape[d] for d in order),))
+        new = apply(RESHAPE, (new,), (tuple(self.source.shape[d] for d in order),))
         return apply(PERMUTE, (new,), (tuple(order.index(d) for d in range(len(order))),))
 
 
@@ -201,14 +200,14 @@ def advanced(x: Tensor, index: Any) -> Selection:
         if not _is_mask(entry):
             arrays.append(entry)
         else:
-            _check_mask(entry, x._data.shape[dim : dim + count])
+            _check_mask(entry, x.shape[dim : dim + count])
             arrays += [places_of(entry)] if single or covered == 1 else coordinates_of(entry)
         basic += [slice(None)] * count or [None]  # a mask without dims selects from a new one
         dims += range(at, at + covered)
         at, dim = at + covered, dim + count
     source = x if all(isinstance(e, slice) and e == slice(None) for e in basic) else getitem(x, tuple(basic))
-    shape = broadcast_shapes("index", [a._data.shape for a in arrays])
-    return Selection(source, [a if a._data.shape == shape else apply(EXPAND, (a,), (shape,)) for a in arrays],
+    shape = broadcast_shapes("index", [a.shape for a in arrays])
+    return Selection(source, [a if a.shape == shape else apply(EXPAND, (a,), (shape,)) for a in arrays],
                      dims)
 
 
@@ -254,7 +253,7 @@ def _combined(indices: list[Tensor], extents: tuple[int, ...], axis: int) -> Ten
 
 
 def _check_range(index: Tensor, extent: int, dim: int) -> None:
-    data = index._data
+    data, extent = index._data, plain(extent)
     if data.size and (data.max() >= extent or data.min() < -extent):
         bad = int(data.max() if data.max() >= extent else data.min())
         raise located(OutOfBounds(f"index {bad} is out of bounds for dim {dim} of extent {extent}",
@@ -281,7 +280,7 @@ def _is_mask(entry: Any) -> bool:
 
 
 def _check_mask(mask: Tensor, shape: tuple[int, ...]) -> None:
-    if mask._data.shape != shape:
-        raise located(OutOfBounds(f"a mask of shape {mask._data.shape} can't select from dims of shape {shape}",
+    if mask.shape != shape:
+        raise located(OutOfBounds(f"a mask of shape {mask.shape} can't select from dims of shape {shape}",
                                   ("why", "a mask has the shape of what it selects from"),
                                   fix="make the mask from the tensor itself, as in `x > 0`"))

@@ -16,7 +16,6 @@ from retape.ir.errors import InvalidOperands
 from . import arranging, creation, differences, fft, linalg, numeric, order, products, selecting, shaping, statistics
 from .apply import located
 from .indexing import getitem
-from .state import state
 from .surface import function, space, unknown
 from .tensor import Tensor
 from .vocabulary import axes_of, tensor_of
@@ -177,7 +176,8 @@ _FFT = {
     **{name: _mapped(a="input", axis="dim", axes="dim")(call) for name, call in space("fft").items()},
     "fftshift": lambda x, axes=None: fft.fftshift(x, axes), "ifftshift": lambda x, axes=None: fft.ifftshift(x, axes),
 }
-_SHAPE_QUESTIONS = {np.shape: "shape", np.ndim: "ndim", np.size: "size"}
+_SHAPE_QUESTIONS: dict[Any, Callable[[Tensor], Any]] = {
+    np.shape: lambda x: x.shape, np.ndim: lambda x: x.ndim, np.size: lambda x: x.numel()}
 _REDUCED = {"add": "sum", "multiply": "prod", "maximum": "amax", "minimum": "amin", "logical_and": "all",
             "logical_or": "any"}
 _DIFFERENT = {"select", "gradient", "insert", "delete", "partition", "histogram", "convolve", "interp", "prod_"}
@@ -204,9 +204,7 @@ def _ufunc(self: Tensor, ufunc: np.ufunc, method: str, *inputs: Any, **options: 
 
 def _function(self: Tensor, func: Any, types: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     if func in _SHAPE_QUESTIONS and not kwargs and len(args) == 1:
-        if state.tracer is not None:
-            state.tracer.looked = True
-        return getattr(args[0]._data, _SHAPE_QUESTIONS[func])
+        return _SHAPE_QUESTIONS[func](args[0])
     own = _OWN.get(func)
     if own is None:
         module = (func.__module__ or "").rpartition(".")[2]

@@ -126,7 +126,7 @@ def quantile(input: Any, q: Any, dim: int | None = None, keepdim: bool = False, 
     flat, kept = (x.reshape(-1), 0) if dim is None else (x, axis_of(dim, x))
     rows = movedim(sort(flat, kept).values, kept, -1)
     count = rows.shape[-1]
-    place = share * float(count - 1)
+    place = share * (1.0 * (count - 1))
     if interpolation in ("lower", "higher", "nearest"):
         place = {"lower": floor(place), "higher": -floor(-place), "nearest": primitive("round", place)}[interpolation]
     below = floor(place)
@@ -190,25 +190,25 @@ def _runs(x: Tensor, first: Tensor, inverse: bool, counts: bool, order: Tensor |
     found = [primitive("take", x, chosen, axis=at)]
     run = primitive("cumsum", to(first, i64), axis=0) - 1  # the number of the run that each slice belongs to
     if inverse:
-        back = run if order is None else primitive("take_add", run, order, shape=run._data.shape, axis=0)
+        back = run if order is None else primitive("take_add", run, order, shape=run.shape, axis=0)
         found.append(primitive("reshape", back, shape=shape))
     if counts:
-        ones = full(run._data.shape, 1, dtype="int64")
-        found.append(primitive("take_add", ones, run, shape=begin._data.shape, axis=0))
+        ones = full(run.shape, 1, dtype="int64")
+        found.append(primitive("take_add", ones, run, shape=begin.shape, axis=0))
     return found[0] if len(found) == 1 else tuple(found)
 
 
 def _changes(rows: Tensor) -> Tensor:
     """Which rows of a matrix differ from the one before; the first does."""
     differs = any_(primitive("ne", rows[1:], rows[:-1]), 1)
-    return cat([full((1,), True), differs])[: rows._data.shape[0]]
+    return cat([full((1,), True), differs])[: rows.shape[0]]
 
 
 def _row_order(rows: Tensor) -> Tensor:
     """Indices that sort the rows of a matrix by their first column, equal ones by the next, and so on: each column is
     sorted in the order that those behind it left, since sorting keeps the order of equals."""
-    order = arange(rows._data.shape[0])
-    for column in reversed(range(rows._data.shape[1])):
+    order = arange(rows.shape[0])
+    for column in reversed(range(rows.shape[1])):
         keys = primitive("take", rows[:, column], order, axis=0)
         order = primitive("take", order, primitive("argsort", keys, axis=0, descending=False), axis=0)
     return order
@@ -226,10 +226,10 @@ def unique(
         rows = primitive("take", x, order, axis=0).reshape(-1, 1)
     else:
         rows = movedim(x, at, 0)
-        rows = rows.reshape(x._data.shape[at], x._data.size // max(x._data.shape[at], 1))
+        rows = rows.reshape(x.shape[at], x.numel() // max(x.shape[at], 1))
         order = _row_order(rows)
         rows = primitive("take", rows, order, axis=0)
-    shape = given._data.shape if dim is None else order._data.shape
+    shape = given.shape if dim is None else order.shape
     return _runs(x, _changes(rows), return_inverse, return_counts, order, at, shape)
 
 
@@ -238,7 +238,7 @@ def unique_consecutive(input: Any, return_inverse: bool = False, return_counts: 
     """The values without repetitions of the one before."""
     x = tensor_of(input).detach()
     flat = x.reshape(-1)
-    return _runs(flat, _changes(flat.reshape(-1, 1)), return_inverse, return_counts, None, 0, x._data.shape)
+    return _runs(flat, _changes(flat.reshape(-1, 1)), return_inverse, return_counts, None, 0, x.shape)
 
 
 @composed
@@ -247,7 +247,7 @@ def bincount(input: Any, weights: Any = None, minlength: int = 0) -> Tensor:
     x = tensor_of(input)
     refuse(x.ndim != 1, f"`bincount` of shape {x.shape}", "it counts the elements of a vector", "flatten it", AxisError)
     length = minlength
-    if x._data.size:
+    if x.numel():
         top = primitive("amax", x, axis=(0,), keepdims=False) + 1
         length = extent_of(to(where(top < minlength, minlength, top), i64))
     parts = full(x.shape, 1, dtype="int64") if weights is None else tensor_of(weights)
@@ -333,7 +333,7 @@ def nonzero(input: Any, *, as_tuple: bool = False) -> Any:
     parts = coordinates_of(x if x.ndim else x.reshape(1))
     if as_tuple:
         return tuple(parts)
-    return stack(parts, 1) if x.ndim else full((parts[0]._data.shape[0], 0), 0, dtype="int64")
+    return stack(parts, 1) if x.ndim else full((parts[0].shape[0], 0), 0, dtype="int64")
 
 
 @composed

@@ -46,7 +46,7 @@ def places_of(x: Tensor) -> Tensor:
 
 def coordinates_of(x: Tensor) -> list[Any]:
     """For each dim of x one vector: where its elements that hold, or aren't 0, stand along it."""
-    places, shape = places_of(x), x._data.shape
+    places, shape = places_of(x), x.shape
     if len(shape) == 1:
         return [places]
     found = []

@@ -38,7 +38,7 @@ class _Windows:
                 count = -(-(room - spread) // step) + 1
                 if (count - 1) * step >= extent + pad:  # the last window must begin inside
                     count -= 1
-            self.more.append(max((count - 1) * step + spread - room, 0))
+            self.more.append(max((count - 1) * step + spread - room, 0) if ceil_mode else 0)
 
     def of(self, x: Tensor, value: Any) -> Tensor:
         """The windows' elements in one last dim; `value` stands where they reach beyond the input."""

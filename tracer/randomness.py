@@ -15,6 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from retape.ir.extents import plain
+
 from .state import state
 
 __all__ = ["Draw", "Generator", "Made", "Seeded", "default_generator", "foreign_state", "perform", "snapshot"]
@@ -46,10 +48,11 @@ default_generator = Generator()
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Draw:
-    """A draw from `generator`: `draw` gets NumPy's generator and gives the array."""
+    """A draw from `generator`: `draw` gets NumPy's generator and the size, and gives the array."""
 
     generator: Generator
-    draw: Callable[[np.random.Generator], Any]
+    draw: Callable[[np.random.Generator, tuple[int, ...]], Any]
+    size: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,7 +82,7 @@ def perform(actions: Iterable[Action], made: dict[Generator, Generator] | None =
     for action in actions:
         generator = made.get(action.generator, action.generator)
         if isinstance(action, Draw):
-            drawn[action] = action.draw(generator.state)
+            drawn[action] = action.draw(generator.state, plain(action.size))
         elif isinstance(action, Seeded):
             generator.manual_seed(action.seed)
         else:

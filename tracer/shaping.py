@@ -207,9 +207,21 @@ def narrow(input: Tensor, dim: int, start: int, length: int) -> Tensor:
 def split(input: Tensor, size: int | Sequence[int], dim: int = 0) -> tuple[Tensor, ...]:
     """Parts of `size` (the last may be smaller), or of the sizes given."""
     extent = input.shape[axis_of(dim, input)]
-    sizes = [min(size, extent - i) for i in range(0, extent, size)] if isinstance(size, int) else list(size)
+    sizes = _equal_parts(extent, size) if isinstance(size, int) else list(size)
     starts = [sum(sizes[:i]) for i in range(len(sizes))]
     return tuple(narrow(input, dim, start, length) for start, length in zip(starts, sizes, strict=True))
+
+
+def _equal_parts(extent: int, size: int) -> list[int]:
+    """Extents of parts of `size`, the last perhaps smaller."""
+    refuse(size < 1, f"`split` into parts of {size}", "a part has at least one element", "give a larger size",
+           InvalidOperands)
+    sizes: list[int] = []
+    start = 0
+    while start < extent:
+        sizes.append(size if start + size < extent else extent - start)
+        start = start + size
+    return sizes
 
 
 @composed

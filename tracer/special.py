@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from retape.ir.shapes import broadcast_shapes
+from retape.ir.shapes import broadcast_shapes, same_shape
 
 from .numeric import clamp, where
 from .tensor import Tensor
@@ -162,7 +162,7 @@ def log_softmax(input: Any, dim: int = -1, *, axis: int | None = None, dtype: An
 
 def expanded(x: Tensor, shape: tuple[int, ...]) -> Tensor:
     """x broadcast to a shape."""
-    return x if x.shape == shape else primitive("expand", x, shape=shape)
+    return x if same_shape(x.shape, shape) else primitive("expand", x, shape=shape)
 
 
 def together(name: str, *tensors: Tensor) -> tuple[Tensor, ...]:

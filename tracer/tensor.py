@@ -14,6 +14,7 @@ import numpy as np
 
 from retape.ir import DType, Op, dtype_of
 from retape.ir.errors import LeafInplace, ShapeError, UnsupportedOp
+from retape.ir.extents import product
 from retape.ir.graph import Node
 
 from .operators import Operators
@@ -62,20 +63,17 @@ class Tensor(Operators):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        if state.tracer is not None:
-            state.tracer.look_at_shape()
+        tracer = state.tracer
         shape: tuple[int, ...] = self._data.shape
-        return shape
+        return shape if tracer is None or tracer.formulas is None else tracer.formulas.shape_of(self)
 
     def size(self, dim: int | None = None) -> Any:
         """The shape, or one extent of it."""
-        if state.tracer is not None:
-            state.tracer.look_at_shape()
         if dim is None:
-            return self._data.shape
+            return self.shape
         from .vocabulary import axis_of
 
-        return self._data.shape[axis_of(dim, self)] if self._data.ndim else axis_of(dim, self)
+        return self.shape[axis_of(dim, self)] if self._data.ndim else axis_of(dim, self)
 
     @property
     def ndim(self) -> int:
@@ -85,20 +83,24 @@ class Tensor(Operators):
         return self._data.ndim
 
     def numel(self) -> int:
-        if state.tracer is not None:
-            state.tracer.look_at_shape()
-        return int(self._data.size)
+        return self._data.size if state.tracer is None else product(self.shape)
 
     def element_size(self) -> int:
         return int(self._data.itemsize)
 
     def is_contiguous(self) -> bool:
+        self._layout_seen()
         return bool(self._data.flags.c_contiguous)
+
+    def _layout_seen(self) -> None:
+        """The layout of a tensor with extents of 0 or 1 says little about others."""
+        if state.tracer is not None:
+            all(extent > 1 for extent in self.shape)
 
     def stride(self) -> tuple[int, ...]:
         """Steps between neighbours along each dim, in elements."""
         if state.tracer is not None:
-            state.tracer.look_at_shape()
+            all(int(extent) + 1 for extent in self.shape)
         return tuple(s // self._data.itemsize for s in self._data.strides)
 
     def data_ptr(self) -> int:
@@ -107,16 +109,12 @@ class Tensor(Operators):
     def __len__(self) -> int:
         if not self._data.ndim:
             raise TypeError("len() of a 0-d tensor")
-        if state.tracer is not None:
-            state.tracer.look_at_shape()
-        return len(self._data)
+        return int(self.shape[0])
 
     def __iter__(self) -> Iterator[Tensor]:
         if not self._data.ndim:
             _refuse(UnsupportedOp, "iteration over a 0-d tensor", "it has no dim", "use the tensor itself")
-        if state.tracer is not None:
-            state.tracer.look_at_shape()
-        return (self[i] for i in range(len(self._data)))
+        return (self[i] for i in range(self.shape[0]))
 
     def __repr__(self) -> str:
         from .formatting import format_tensor

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,12 +19,14 @@ import numpy as np
 from retape.ir import Graph
 from retape.ir.collection import rarely
 from retape.ir.errors import RetapeError, UnsupportedOp
+from retape.ir.extents import plain
 from retape.ir.types import weak_type
 
 from .apply import located
 from .changes import Change, changes, undo
 from .engine import barrier
 from .environment import Environment
+from .formulas import Formulas, seen_lengths
 from .notices import Watch
 from .outside import DataBind, GradBind, Write
 from .paths import Path
@@ -32,7 +35,7 @@ from .randomness import foreign_state
 from .state import state
 from .tensor import ScalarTensor, Tensor, wrap
 from .tracer import Tracer, layout
-from .tree import changeable, flatten
+from .tree import changeable, flatten, unflatten
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,7 @@ class Recorded:
     binds: tuple[GradBind | DataBind, ...]
     grads: tuple[tuple[Any, bool], ...]
     looks: tuple[tuple[int, int], ...]
-    looked: bool  # the function's own code asked for a shape
+    formulas: Formulas | None  # of the extents, where the trace holds for others, too
     random: tuple[Any, ...]
     changes: tuple[Change, ...]
     printed: tuple[Printed, ...]
@@ -68,14 +71,16 @@ class Recorded:
 def trace(
     function: Callable[..., Any], name: str, of: str, leaves: Sequence[tuple[str, Any]],
     rebuild: Callable[[list[Any]], Any], environment: Environment, commit: bool = True,
+    varying: dict[int, tuple[bool, ...]] | None = None, check: Callable[[Recorded], None] | None = None,
 ) -> Recorded:
     """Call `function` eagerly and record it as a graph called `name`, of the function `of`.
 
     `leaves` are the named argument leaves; `rebuild` makes (args, kwargs) of what stands for them: tensors as they
     are, arrays and floats as tensors over them. Raises what the function raises, and the tracer's own refusals;
-    nothing outside has been changed then, nor is it without `commit`.
+    nothing outside has been changed then, nor is it without `commit`. `varying` marks the extents of leaves for which
+    Python is given formulas; `check` may raise where what was recorded isn't right.
     """
-    tracer = Tracer(environment)
+    tracer = Tracer(environment, _formulas(leaves, varying) if varying else None)
     given: list[Any] = []
     for position, (label, leaf) in enumerate(leaves):
         given.append(_enter(tracer, label, leaf, position))
@@ -86,13 +91,15 @@ def trace(
         args, kwargs = rebuild(given)
         held = [(c, c.copy() if isinstance(c, (list, dict)) else dict(vars(c)))
                 for c in changeable([*args, *kwargs.values()])]
-        with muted(0 if commit else math.inf):
+        with muted(0 if commit else math.inf), seen_lengths() if varying else nullcontext():
             result = function(*args, **kwargs)
         if foreign_state() != foreign:
             raise located(UnsupportedOp("numbers drawn from Python's or NumPy's own generator can't be recorded",
                                         ("why", "a compiled call would see the same numbers again"),
                                         fix="draw with `rt.rand` and the like, or outside the compiled function"))
         recorded = _recorded(tracer, name, of, result, leaves, held, watch)
+        if check is not None:
+            check(recorded)
         if not commit:
             tracer.journal.undo()
             undo(environment)
@@ -104,6 +111,15 @@ def trace(
     finally:
         state.tracer = previous
         tracer.finish()
+
+
+def _formulas(leaves: Sequence[tuple[str, Any]], varying: dict[int, tuple[bool, ...]]) -> Formulas:
+    """Symbols for the extents that vary, in the order of the leaves."""
+    formulas = Formulas()
+    for position, flags in varying.items():
+        label, leaf = leaves[position]
+        formulas.declare(position, label, leaf.shape, flags)
+    return formulas
 
 
 def _recorded(
@@ -125,6 +141,9 @@ def _recorded(
     nodes = tuple(tracer.node_of(out) for out in (*tensors, *extra))
     graph = Graph(name, tuple(tracer.inputs), tuple(tracer.builder.nodes), nodes, "trace", of,
                   guards=tuple(tracer.guards), effects=effects)
+    if tracer.formulas is not None:
+        tracer.formulas.close(tracer)
+        result = unflatten(flatten(result)[1], plain(leaves))
     for out in (*tensors, *extra):
         out._traced = None
     shared = tuple((path, i) for i, (_, leaf) in enumerate(arguments)
@@ -133,7 +152,7 @@ def _recorded(
               if out._requires_grad and (error := barrier(out, tracer.first)) is not None}
     constant = frozenset(i for i, out in enumerate((*tensors, *extra)) if not out._requires_grad or i in barred)
     return Recorded(graph, tuple(tracer.sources), result, tuple(leaves), tuple(extra), tuple(writes), tuple(binds),
-                    tuple(tracer.grads), tuple(tracer.looks), tracer.looked, tuple(tracer.random), tuple(changed),
+                    tuple(tracer.grads), tuple(tracer.looks), tracer.formulas, tuple(tracer.random), tuple(changed),
                     shown, shared, barred, watch.changed(), constant)
 
 
@@ -160,13 +179,19 @@ def _enter(tracer: Tracer, label: str, leaf: Any, position: int) -> Any:
     """The object that stands for an argument leaf in the traced call."""
     if isinstance(leaf, Tensor):
         if leaf._traced is None or leaf._traced[0] is not tracer:  # else it is given twice
-            tracer.bind(leaf, tracer.add_input(label, layout(leaf._data), position), position)
+            node = tracer.add_input(label, layout(leaf._data), position)
+            if tracer.formulas is not None:
+                tracer.formulas.enter(node, position)
+            tracer.bind(leaf, node, position)
         return leaf
     if isinstance(leaf, np.ndarray):
         if id(leaf) not in tracer._roots:
             out = wrap(leaf)
             tracer._roots[id(leaf)] = (leaf, out)
-            tracer.bind(out, tracer.add_input(label, layout(leaf), position), position)
+            node = tracer.add_input(label, layout(leaf), position)
+            if tracer.formulas is not None:
+                tracer.formulas.enter(node, position)
+            tracer.bind(out, node, position)
         return tracer._roots[id(leaf)][1]
     if isinstance(leaf, float):
         out = ScalarTensor.of(wrap(np.asarray(leaf, np.float64)))

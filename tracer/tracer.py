@@ -2,52 +2,36 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Iterable, Sequence
-from functools import cache
 from typing import Any
 
 import numpy as np
 
 from retape.ir import CATALOGUE, Array, Effect, GraphBuilder, Guard, Node, Op, TensorType, input_node, type_of
 from retape.ir.errors import RetapeError, UnsupportedOp
+from retape.ir.extents import plain
 from retape.ir.graph import Origin
 
 from .apply import located
 from .environment import Environment
+from .formulas import Formulas
 from .gradnode import next_sequence
 from .outside import GradOf, Outside, Write
 from .randomness import Draw
-from .state import Site, _is_internal, site
+from .state import Site, site
 from .tensor import Tensor, wrap
 
 __all__ = ["Tracer", "layout"]
 
-UNIFORM: frozenset[Any] = frozenset({
-    "activations.py", "apply.py", "engine.py", "function.py", "gradnode.py", "inplace.py", "losses.py", "numeric.py",
-    "surface.py", "trace.py", "tracer.py", "transforms.py",
-    *(("shaping.py", name) for name in (
-        "reshape", "flatten", "permute", "transpose", "expand", "squeeze", "unsqueeze", "cat", "stack")),
-    ("vocabulary.py", "axes_of"), ("vocabulary.py", "axis_of"), ("indexing.py", "getitem"), ("products.py", "matmul"),
-    ("layers.py", "_last"), ("layers.py", "layer_norm"), ("statistics.py", "count_over"),
-    ("statistics.py", "_moments"), ("special.py", "shifted"),
-})  # files, and functions of other files
 LOOK_LIMIT = 64
 MAY_SHARE = frozenset({"input", "detach", "overwrite", "opaque"})  # results that may be an operand's very memory
 DETACH, OVERWRITE = CATALOGUE["detach"], CATALOGUE["overwrite"]
 
 
-@cache
-def _treats_extents_alike(filename: str, function: str) -> bool:
-    place = os.path.basename(filename)
-    return _is_internal(filename) and (place in UNIFORM or (place, function) in UNIFORM)
-
-
 class Tracer:
     """The trace being taken in this thread."""
 
-    def __init__(self, environment: Environment) -> None:
+    def __init__(self, environment: Environment, formulas: Formulas | None = None) -> None:
         self.builder = GraphBuilder(consing=False)
         self.environment = environment
         self.inputs: list[Node] = []
@@ -56,7 +40,7 @@ class Tracer:
         self.looks: list[tuple[int, int]] = []  # how many operations and draws there were at each guard
         self.extents: set[int] = set()  # numbers of the guards that are looks at extents
         self.finished = False
-        self.looked = False  # whether the function's own code asked for a shape
+        self.formulas = formulas  # of the extents, where the trace is to hold for others, too
         self.note: str | None = None  # where operations come from that no line of the user's stands for
         self.journal = Outside()
         self.random: list[Any] = []  # draws, and what else was done with generators, in order
@@ -138,8 +122,10 @@ class Tracer:
                 ("why", "the trace doesn't know how the two lie over each other"),
                 fix="take views inside the function, or pass a `clone()`"))
         source, _, op, attrs = base
-        node: Any = self.builder.emit(op, (self.node_of(source),), attrs, origin=self.note or site(),
+        node: Any = self.builder.emit(op, (self.node_of(source),), plain(attrs), origin=self.note or site(),
                                       type=type_of(tensor._data))
+        if self.formulas is not None:
+            self.formulas.note(node, (source,), attrs)
         tensor._traced = (self, node, self.count(tensor))
         return node
 
@@ -177,8 +163,11 @@ class Tracer:
     def draw(self, name: str, source: Draw) -> Tensor:
         """Random numbers, as an input that each call draws anew."""
         self.journal.before_draw(source.generator)
-        out = wrap(source.draw(source.generator.state))
-        out._traced = (self, self.add_input(name, type_of(out._data), source), 0)
+        out = wrap(source.draw(source.generator.state, plain(source.size)))
+        node = self.add_input(name, type_of(out._data), source)
+        if self.formulas is not None:
+            self.formulas.give(node, source.size)
+        out._traced = (self, node, 0)
         self.random.append(source)
         return out
 
@@ -192,6 +181,9 @@ class Tracer:
 
         `place` is the user's line, where it is known.
         """
+        given, numbers = operands, attrs
+        if self.formulas is not None:
+            operands, numbers = plain(operands), plain(attrs)
         inputs: list[Any] = []
         strong = weak = False
         unseen = self._unseen_counts
@@ -211,9 +203,12 @@ class Tracer:
         origin: Origin = self.note or place or site(1, self.places)
         node: Any
         if strong and not weak:
-            node = self.builder.append(op, tuple(inputs), attrs, type_of(out._data), origin)
+            node = self.builder.append(op, tuple(inputs), numbers, type_of(out._data), origin)
         else:
-            node = self.builder.emit(op, tuple(inputs), attrs, origin=origin, type=None if weak else type_of(out._data))
+            node = self.builder.emit(op, tuple(inputs), numbers, origin=origin,
+                                     type=None if weak else type_of(out._data))
+        if self.formulas is not None:
+            self.formulas.note(node, given, attrs)
         if cut and node.type.dtype.is_differentiable:
             node = self.builder.append(DETACH, (node,), (), node.type, origin)
         out._traced = (self, node, self.count(out) if unseen else out._version[0])
@@ -268,6 +263,7 @@ class Tracer:
                 ("why", "the trace would hold for these very values only"),
                 fix="compute with the tensor itself, or do this outside the compiled function"))
         if tensor._data.ndim:
+            all(int(extent) + 1 for extent in tensor.shape)
             value = Array(tensor._data, type_of(tensor._data))
         elif not isinstance(value, (bool, int, float, complex)):
             value = tensor._data.item()
@@ -285,15 +281,6 @@ class Tracer:
         if node.type.dtype.category:
             node = self.builder.emit(CATALOGUE["ne"], (node, 0), origin=site())
         self._guard(node, value)
-
-    def look_at_shape(self) -> None:
-        """A shape is asked for. What the function's own code does with it isn't known, nor what most of the vocabulary
-        does (cut it into parts, round it): only the code listed here treats all extents from 2 on alike."""
-        if not self.looked:
-            frame: Any = sys._getframe(2)
-            while (code := frame.f_code).co_name in ("<genexpr>", "<listcomp>"):
-                frame = frame.f_back
-            self.looked = not _treats_extents_alike(code.co_filename, code.co_name)
 
     def _guard(self, node: Node, value: Any) -> None:
         self.guards.append(Guard(node, value, site()))
@@ -379,6 +366,8 @@ class Tracer:
         for tensor, _ in self.journal.grads.values():
             if tensor._grad is not None:
                 tensor._grad._traced = None
+        if self.formulas is not None:
+            self.formulas.stop()
         # tensors that escaped point here, and must not be pointed to: cycles would keep the whole history
         self.builder, self.journal = GraphBuilder(), Outside()
         self.prints.clear()

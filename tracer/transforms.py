@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from retape.ir.errors import NonScalarBackward
+from retape.ir.shapes import same_shape
 
 from .apply import array_operand, located
 from .engine import TENSORS, topological
@@ -194,6 +195,6 @@ def jvp(function: Callable[..., Any], primals: Sequence[Any], tangents: Sequence
 
 def _like(tangent: Any, variable: Tensor) -> Tensor:
     given = tangent if isinstance(tangent, Tensor) else array_operand(np.asarray(tangent, variable._data.dtype))
-    return given if given.shape == variable.shape else given.expand(*variable.shape)
+    return given if same_shape(given.shape, variable.shape) else given.expand(*variable.shape)
 
 

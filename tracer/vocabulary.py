@@ -9,6 +9,7 @@ from typing import Any, TypeVar, overload
 
 from retape.ir import CATALOGUE
 from retape.ir.errors import AxisError, InvalidOperands, OutOfBounds, RetapeError, UnsupportedOp
+from retape.ir.extents import whole
 from retape.ir.shapes import canonical_axes, canonical_axis
 
 from .apply import apply, as_operand, located
@@ -132,7 +133,7 @@ def floating(x: Any) -> Tensor:
 def dims_of(dims: tuple[Any, ...]) -> tuple[int, ...]:
     """Integers given one by one or as one sequence."""
     given = dims[0] if len(dims) == 1 and isinstance(dims[0], (tuple, list)) else dims
-    return tuple(int(d) for d in given)
+    return tuple(whole(d) for d in given)
 
 
 def axis_of(dim: int, x: Tensor, extra: int = 0) -> int:

@@ -77,7 +77,7 @@ def _mean(x: Any, axis: Axes, keepdims: bool) -> Any:
 
 def _mean_rule(b: Any, ct: Any, types: Any, axis: Axes, keepdims: bool) -> Any:
     count = count_over(types[0].shape, axis)
-    return _spread(b, b.div(ct, float(count)) if count else ct, types, axis, keepdims)
+    return _spread(b, b.div(ct, 1.0 * count) if count else ct, types, axis, keepdims)
 
 
 def _extremum_rule(b: Any, ct: Any, x: Any, out: Any, types: Any, axis: Axes, keepdims: bool) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import OutOfBounds, ShapeError
-from ..shapes import Shape, broadcast_shapes, canonical_shape
+from ..shapes import Shape, broadcast_shapes, canonical_shape, slice_length
 from ..types import INTEGER, DType, Literal, TensorType
 from .op import REQUIRED, NotDifferentiable, OperandType, fail_dtype, register
 
@@ -74,7 +74,7 @@ def sliced_shape(shape: Shape, index: Index) -> Shape:
             continue
         extent = next(dims)
         if isinstance(entry, slice):
-            result.append(len(range(*entry.indices(extent))))
+            result.append(slice_length(entry, extent))
     return (*result, *dims)
 
 
@@ -319,7 +319,11 @@ register("full", "", "source", infer=lambda shape, value, dtype: TensorType(dtyp
 
 
 def _infer_arange(start: float, stop: float, step: float, dtype: DType) -> TensorType:
-    return TensorType(dtype, (max(0, math.ceil((stop - start) / step)),))
+    if isinstance(start, int) and isinstance(stop, int) and isinstance(step, int):
+        count = -(-(stop - start) // step)
+    else:
+        count = math.ceil((stop - start) / step)
+    return TensorType(dtype, (max(0, count),))
 
 
 def _arange(start: Any, stop: Any, step: Any, dtype: DType) -> Any:
