@@ -60,7 +60,7 @@ def value_key(value: Any) -> Hashable:
     if kind is int or kind is str:
         return kind, value
     if kind is slice:
-        return kind, value_key(value.start), value_key(value.stop), value_key(value.step)
+        return kind, value.start, value.stop, value.step  # of integers
     if isinstance(value, (float, complex)):
         return kind, repr(value)
     return kind, value

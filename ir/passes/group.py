@@ -9,6 +9,7 @@ operands:
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Container
 from itertools import chain
 from typing import Any
 
@@ -32,17 +33,23 @@ def group_embeds(graph: Graph) -> Graph:
 
 def _repeating(graph: Graph) -> dict[Node, list[list[Node]]]:
     """The sums that have several `embed`s at one index, with their terms, those that belong together side by side."""
-    embeds = [node for node in graph.nodes if _embeds(node)]
-    if len({value_key(node.attrs) for node in embeds}) == len(embeds):
+    embeds = [node for node in graph.nodes if node.op.name == "embed"]
+    index: dict[Any, Any] = {node: value_key(node.attrs) for node in embeds if _is_part(node)}
+    if len(set(index.values())) == len(index):
         return {}
     reads = Counter(chain.from_iterable([node.inputs for node in graph.nodes]))
     reads.update(graph.roots())
-    index = {node: value_key(node.attrs) for node in embeds if reads[node] == 1}
+    index = {node: key for node, key in index.items() if reads[node] == 1}
+    sums: dict[Any, None] = {}
+    for node in graph.nodes:
+        if node.op.name == "add" and any(i in index or i in sums for i in node.inputs) \
+                and all(isinstance(i, Node) and i.type == node.type for i in node.inputs):
+            sums[node] = None
     found: dict[Node, list[list[Node]]] = {}
     inner: set[Node] = set()
-    for node in reversed(graph.nodes):
-        if node not in inner and _adds(node):
-            terms = _terms(node, reads, inner)
+    for node in reversed(sums):
+        if node not in inner:
+            terms = _terms(node, sums, reads, inner)
             groups: dict[Any, list[Node]] = {}
             for number, term in enumerate(terms):
                 groups.setdefault(index.get(term, number), []).append(term)
@@ -51,23 +58,18 @@ def _repeating(graph: Graph) -> dict[Node, list[list[Node]]]:
     return found
 
 
-def _embeds(node: Node) -> bool:
-    """Whether a node embeds a part that is worth a sum of its own."""
-    return node.op.name == "embed" and 1 < next(node.parents()).type.numel <= node.type.numel // 2
+def _is_part(embed: Node) -> bool:
+    """Whether what is embedded is worth a sum of its own."""
+    return 1 < next(embed.parents()).type.numel <= embed.type.numel // 2
 
 
-def _adds(node: Node) -> bool:
-    """Whether a node adds two values of its own type."""
-    return node.op.name == "add" and all(i.__class__ is Node and i.type == node.type for i in node.inputs)
-
-
-def _terms(top: Node, reads: Counter[Any], inner: set[Node]) -> list[Node]:
-    """What a tree of additions adds up, in order; its further additions are noted as `inner`."""
+def _terms(top: Node, sums: Container[Node], reads: Counter[Any], inner: set[Node]) -> list[Node]:
+    """What a tree of `sums` adds up, in order; those below the top are noted as `inner`."""
     terms: list[Node] = []
-    stack = [*reversed([*top.parents()])]
+    stack = [*top.parents()][::-1]
     while stack:
         term = stack.pop()
-        if reads[term] == 1 and _adds(term):
+        if term in sums and reads[term] == 1:
             inner.add(term)
             first, second = term.parents()
             stack += (second, first)
