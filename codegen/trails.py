@@ -40,6 +40,7 @@ class Place(NamedTuple):
 
 
 NO_PLACE = Place(trail.ARENA, 0, 0)
+NOTHING_SEEN = Place(trail.STATUS, 0, 8)  # of an empty value: 0 there, as no bytes are taken for
 NO_SLOTS = np.zeros(0, np.int64)
 
 
@@ -152,6 +153,8 @@ class Trails:
                 stage.seen = self._take(free, link.look, stage)
                 stage.targets.append(stage.seen)
                 ending.setdefault(number, []).append(stage.seen)
+            elif link.leaf is None:
+                stage.seen = NOTHING_SEEN
             if link.part.scratch:
                 stage.scratch = self._take(free, link.part.scratch, stage)
                 ending.setdefault(number, []).append(stage.scratch)
@@ -218,7 +221,7 @@ class Trails:
                 self._owners[export] = stage
                 more.append((place.offset, place.offset + rounded(place.size)))
             targets.append(place)
-        if stage.seen is not None:
+        if stage.seen is not None and stage.link.look:
             targets.append(stage.seen)
         if part.scratch > stage.scratch.size:
             stage.scratch = self._new_place(part.scratch)

@@ -176,11 +176,10 @@ class Branches:
         from retape.codegen.trails import Link
 
         guard, exports = segment.guard, list(segment.exports)
-        results = segment.results if segment.leaf is not None else (guard,)
-        outputs = (*exports, *results)
-        nodes, inputs, key = self._read(segment, outputs)
-        part = trails.part(key, len(exports) + (guard is not None), lambda: _graph(nodes, inputs, outputs))
         look = guard.type.numel * guard.type.dtype.itemsize if guard is not None else 0
+        outputs = (*exports, guard) if look else (*exports, *segment.results)
+        nodes, inputs, key = self._read(segment, outputs)
+        part = trails.part(key, len(exports) + bool(look), lambda: _graph(nodes, inputs, outputs))
         return Link(part, inputs, exports, look, b"", segment.actions, segment.leaf)
 
     def _read(self, segment: Segment, outputs: tuple[Any, ...]) -> tuple[list[Node], list[Node], Hashable]:

@@ -298,6 +298,24 @@ def test_arrays_are_looked_at(numerics: str) -> None:
         same(f, generator.standard_normal(11) + generator.choice([-2.0, 0.0, 2.0]))
 
 
+def large_ones(x: Any) -> Any:
+    """Looks at arrays of any length, also of none."""
+    total = x * 0.5
+    for value in (x * 2.0)[x > 1.0].tolist():
+        total = total + (1.0 if value > 4.0 else x)
+    if total.sum() > 3:
+        return total, x * 3.0
+    return x + 1.0, total
+
+
+def test_empty_arrays_are_looked_at() -> None:
+    f = rt.compile(large_ones)
+    inputs = ([0.0, 0.0], [2.0, 0.0], [0.75, 0.8], [0.0, 0.0], [9.0, 9.0], [3.0, 1.0], [1.5, 3.0])
+    for _ in range(2):
+        for x in inputs:
+            same(f, np.array(x))
+
+
 def test_an_index_out_of_bounds_is_eager_codes_error() -> None:
     def pick(x: Any, i: Any) -> Any:
         y = x[i]

@@ -54,12 +54,12 @@ class Fork:
     A value of more than one word has further forks behind the words before the last.
     """
 
-    __slots__ = ("_behind", "_known", "_near", "_number", "_rows", "_tables", "_where", "piece")
+    __slots__ = ("_behind", "_known", "_near", "_number", "_piece", "_rows", "_tables", "_where")
 
     def __init__(self, rows: Rows, number: int, where: tuple[int, int, int], piece: int = 0,
                  like: Fork | None = None) -> None:
         self._rows, self._number = rows, number
-        self._where, self.piece = where, piece
+        self._where, self._piece = where, piece
         self._known: dict[int, list[tuple[int, int]]] = {}
         self._behind: dict[int, Fork] = {}
         self._tables: list[Rows] = [_EMPTY]  # the last is the present one; walks may be in the others
@@ -68,21 +68,18 @@ class Fork:
             self._known, self._behind = {word: found[:] for word, found in like._known.items()}, like._behind
             self._make()
 
-    def __len__(self) -> int:
-        return len(self._known)
-
     def lead(self, value: bytes, target: int, generation: int) -> None:
         """Have walks that begin in a generation, or later, go on at `target` where they see `value`."""
         pieces = _pieces(self._where[2])
-        offset, width = pieces[self.piece]
+        offset, width = pieces[self._piece]
         word = int.from_bytes(value[offset : offset + width], sys.byteorder)
-        if self.piece + 1 < len(pieces):
+        if self._piece + 1 < len(pieces):
             behind = self._behind.get(word)
             if behind is not None:
                 behind.lead(value, target, generation)
                 return
-            rows = np.array([branch(*self._where, self.piece + 1)], np.uint64)
-            behind = self._behind[word] = Fork(rows, 0, self._where, self.piece + 1)
+            rows = np.array([branch(*self._where, self._piece + 1)], np.uint64)
+            behind = self._behind[word] = Fork(rows, 0, self._where, self._piece + 1)
             behind.lead(value, target, generation)
             target = row_address(rows, 0)
         self._insert(word, target, generation)
