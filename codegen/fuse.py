@@ -148,7 +148,7 @@ def _cut(nodes: list[Node]) -> list[list[Node]]:
             again += period
         parts.append(nodes[start:again])
         start = again
-    return parts
+    return parts if len(parts) > 2 or len(nodes) > longest // 2 else [nodes]  # twice the same is no loop
 
 
 def _copies(nodes: list[Node]) -> int:
