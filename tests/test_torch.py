@@ -160,6 +160,43 @@ def test_the_excuses_are_needed() -> None:
         assert any(text in case for case in needed), f"{text!r} excuses nothing"
 
 
+TYPES = ["bool", "uint8", "int8", "int16", "int32", "int64", "float32", "float64", "complex64", "complex128"]
+PROMOTING = """
+    add sub mul div pow floor_divide remainder fmod maximum minimum atan2 hypot logaddexp logaddexp2 eq lt logical_and
+    bitwise_and bitwise_or copysign xlogy matmul where fmax float_power lerp
+"""
+
+
+def promoted(module: Any, name: str, left: str, right: str, shapes: Any) -> str:
+    """The element type of an operation on two types (or a Python number), or nothing where it is refused."""
+    given = [module.ones(shape, dtype=getattr(module, kind)) if kind in TYPES else eval(kind)
+             for kind, shape in zip((left, right), shapes, strict=True)]
+    more = {"where": [module.ones((2, 2), dtype=module.bool), *given], "lerp": [*given, 0.5]}
+    try:
+        found = getattr(module, name)(*more.get(name, given))
+    except (RuntimeError, TypeError, ValueError, IndexError):
+        return ""
+    return str(found.dtype).rpartition(".")[2]
+
+
+@pytest.mark.parametrize("name", PROMOTING.split())
+def test_element_types_are_those_of_torch(name: str) -> None:
+    """Of every pair of types, with and without dims, and beside Python numbers, wherever torch has a type at all."""
+    compared, problems = 0, []
+    for left in TYPES:
+        for right in (*TYPES, "True", "2", "1.5", "2j"):
+            for shapes in (((2, 2), (2, 2)), ((2, 2), ()), ((), (2, 2)), ((), ())):
+                wanted = promoted(torch, name, left, right, shapes)
+                if wanted and (right in TYPES or shapes[1]):
+                    compared += 1
+                    found = promoted(rt, name, left, right, shapes)
+                    apart = {found, wanted} == {"int8", "bool"}  # NumPy has no powers of truth values
+                    if found != wanted and not apart and not (name == "logaddexp" and "complex" in wanted):
+                        problems.append(f"{left}{shapes[0]} {right}{shapes[1]}: {found} where torch has {wanted}")
+    assert not problems, "\n".join(problems)
+    assert compared >= 8
+
+
 def report() -> str:
     """The table for the documentation."""
     subjects = sorted({subject(case) for case in cases()}, key=str.lower)

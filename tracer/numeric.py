@@ -9,12 +9,12 @@ import numpy as np
 
 from retape.ir import dtype_of
 from retape.ir.errors import DtypeError, InvalidOperands
-from retape.ir.types import COMPLEX, INTEGER, DType
+from retape.ir.types import COMPLEX, INTEGER, DType, default_float, promote, type_of
 
 from .apply import as_operand, located
 from .creation import full_like
 from .tensor import Tensor
-from .vocabulary import composed, floating, primitive, refuse, tensor_of
+from .vocabulary import composed, primitive, refuse, tensor_of
 
 
 def where(condition: Any, x: Any, y: Any) -> Tensor:
@@ -45,6 +45,14 @@ def type_as(input: Any, other: Tensor) -> Tensor:
 
 
 # ---- arithmetic
+
+
+def together_as_floats(x: Any, y: Any) -> tuple[Tensor, Tensor]:
+    """Two operands in the element type that they have together, integers as floats."""
+    x, y = as_operand(x), as_operand(y)
+    kind = promote(tuple(type_of(o._data) if isinstance(o, Tensor) else o for o in (x, y)))
+    kind = kind if kind.is_differentiable else default_float()
+    return to(tensor_of(x), kind), to(tensor_of(y), kind)
 
 
 @composed(in_place=True)
@@ -84,15 +92,21 @@ def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
 @composed(in_place=True)
 def fmod(input: Any, other: Any) -> Tensor:
     """Remainder with the sign of `x`."""
-    x, y = tensor_of(input), primitive("abs", tensor_of(other))
+    x, y = tensor_of(input), as_operand(other)
+    if not isinstance(y, Tensor) or y.dtype.category >= INTEGER:  # truth values have no sign
+        y = abs(y)
+    if x.dtype.category < INTEGER:
+        return primitive("remainder", x, y)
     return where(x < 0, -primitive("remainder", -x, y), primitive("remainder", x, y))
 
 
 @composed
 def float_power(input: Any, exponent: Any) -> Tensor:
     """`x ** y` in double precision."""
-    return primitive("pow", to(input, "float64"), exponent if isinstance(exponent, (int, float)) else
-                     to(exponent, "float64"))
+    x, y = tensor_of(input), as_operand(exponent)
+    parts = [o.dtype.category == COMPLEX if isinstance(o, Tensor) else isinstance(o, complex) for o in (x, y)]
+    kind = "complex128" if any(parts) else "float64"
+    return primitive("pow", to(x, kind), to(y, kind) if isinstance(y, Tensor) else y)
 
 
 @composed(in_place=True)
@@ -264,7 +278,7 @@ def heaviside(input: Any, values: Any) -> Tensor:
 @composed(in_place=True)
 def copysign(input: Any, other: Any) -> Tensor:
     """The magnitude of `x` with the sign of `y`."""
-    x = primitive("abs", floating(input))
+    x = primitive("abs", together_as_floats(input, other)[0])
     return where(signbit(other), -x, x)
 
 

@@ -12,14 +12,29 @@ from typing import Any
 import numpy as np
 
 from retape.ir.errors import InvalidOperands
+from retape.ir.types import COMPLEX
 
-from . import arranging, creation, differences, fft, linalg, numeric, order, products, selecting, shaping, statistics
+from . import (
+    arranging,
+    bits,
+    creation,
+    differences,
+    fft,
+    linalg,
+    numeric,
+    order,
+    products,
+    selecting,
+    shaping,
+    statistics,
+)
 from .apply import located
 from .indexing import getitem
 from .surface import function, space, unknown
 from .tensor import Tensor
 from .vocabulary import axes_of, tensor_of
 
+INF = float("inf")
 _NAMES = {
     "subtract": "sub", "multiply": "mul", "true_divide": "div", "divide": "div", "power": "pow", "negative": "neg",
     "absolute": "abs", "fabs": "abs", "equal": "eq", "not_equal": "ne", "less": "lt", "less_equal": "le",
@@ -130,6 +145,44 @@ def _crossed(a: Any, b: Any, axis: int = -1) -> Tensor:
     return products.cross(a, b, axis)
 
 
+def _dotted(a: Any, b: Any) -> Any:
+    """A product of numbers or matrices, or over the last dim of one and the last but one of the other."""
+    x, y = tensor_of(a), tensor_of(b)
+    if not x.ndim or not y.ndim:
+        return x * y
+    return products.matmul(x, y) if y.ndim < 3 else products.tensordot(x, y, ([x.ndim - 1], [y.ndim - 2]))
+
+
+def _averaged(a: Any, axis: Any = None, weights: Any = None, *, keepdims: bool = False) -> Any:
+    x = tensor_of(a)
+    if weights is None:
+        return x.mean(axis, keepdims)
+    w = tensor_of(weights)
+    if w.shape != x.shape:
+        if not isinstance(axis, int):
+            raise unknown("np.average(weights of another shape)")
+        w = w.reshape(-1, *(1,) * (x.ndim - axis % x.ndim - 1))
+    return (x * w).sum(axis, keepdims) / (w + x * 0).sum(axis, keepdims)
+
+
+def _numbers_only(name: str, fill: float) -> Callable[..., Any]:
+    """A reduction in which NaN counts as `fill`."""
+    def call(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
+        x, found = tensor_of(a), function(name)
+        assert found is not None
+        missing = numeric.isnan(x)
+        out = found(numeric.where(missing, fill, x), axis, keepdims)
+        return out if abs(fill) != INF else numeric.where(missing.all(axis, keepdims), float("nan"), out)
+
+    return call
+
+
+def _slopes(f: Any, *spacing: Any, axis: Any = None, edge_order: int = 1) -> Any:
+    found = differences.gradient(f, spacing=[tensor_of(s) if np.ndim(s) else s for s in spacing] if len(spacing) > 1
+                                 else spacing[0] if spacing else 1, dim=axis, edge_order=edge_order)
+    return found[0] if len(found) == 1 else found
+
+
 # of NumPy's functions those whose arguments or defaults aren't torch's
 _OWN: dict[Any, Callable[..., Any]] = {
     np.sort: _sorted, np.argsort: _argsorted, np.pad: _pad, np.split: _split, np.array_split: shaping.tensor_split,
@@ -154,6 +207,26 @@ _OWN: dict[Any, Callable[..., Any]] = {
     np.moveaxis: lambda a, source, destination: shaping.movedim(a, source, destination),
     np.meshgrid: lambda *xi, indexing="xy": arranging.meshgrid(*xi, indexing=indexing),
     np.searchsorted: lambda a, v, side="left": order.searchsorted(a, v, side=side),
+    np.dot: _dotted, np.average: _averaged, np.gradient: _slopes, np.vdot: lambda a, b: products.vdot(
+        tensor_of(a).reshape(-1), tensor_of(b).reshape(-1)),
+    np.outer: lambda a, b: products.outer(tensor_of(a).reshape(-1), tensor_of(b).reshape(-1)),
+    np.nanmedian: lambda a, axis=None, keepdims=False: order.nanquantile(a, 0.5, axis, keepdims),
+    np.nanquantile: lambda a, q, axis=None, *, keepdims=False: order.nanquantile(a, q, axis, keepdims),
+    np.percentile: lambda a, q, axis=None, *, keepdims=False: order.quantile(a, q / 100.0, axis, keepdims),
+    np.nanpercentile: lambda a, q, axis=None, *, keepdims=False: order.nanquantile(a, q / 100.0, axis, keepdims),
+    np.nanmax: _numbers_only("amax", -INF), np.nanmin: _numbers_only("amin", INF),
+    np.nanprod: _numbers_only("prod", 1.0), np.ptp: lambda a, axis=None, keepdims=False: tensor_of(a).amax(
+        axis, keepdims) - tensor_of(a).amin(axis, keepdims),
+    np.append: lambda arr, values, axis=None: shaping.cat([tensor_of(arr), tensor_of(values)], axis)
+    if axis is not None else shaping.cat([tensor_of(arr).reshape(-1), tensor_of(values).reshape(-1)], 0),
+    np.flatnonzero: lambda a: order.nonzero(tensor_of(a).reshape(-1), as_tuple=True)[0],
+    np.digitize: lambda x, bins, right=False: order.searchsorted(bins, x, right=not right),
+    np.ediff1d: lambda ary: differences.diff(tensor_of(ary).reshape(-1)),
+    np.array_equal: lambda a1, a2: numeric.equal(a1, a2), np.matrix_transpose: shaping.mT,
+    np.imag: lambda val: bits.imag(val) if tensor_of(val).dtype.category == COMPLEX else creation.zeros_like(val),
+    np.iscomplexobj: lambda x: tensor_of(x).dtype.category == COMPLEX,
+    np.isrealobj: lambda x: tensor_of(x).dtype.category != COMPLEX,
+    np.result_type: lambda *given: np.result_type(*(g._data if isinstance(g, Tensor) else g for g in given)),
     np.broadcast_arrays: arranging.broadcast_tensors, np.stack: lambda arrays, axis=0: shaping.stack(arrays, axis),
     np.ones_like: creation.ones_like, np.zeros_like: creation.zeros_like, np.full_like: creation.full_like,
     np.empty_like: creation.empty_like, np.copy: shaping.clone, np.einsum: products.einsum,
@@ -171,6 +244,8 @@ _LINALG: dict[str, Callable[..., Any]] = {
     **space("linalg"), "norm": _norm, "svd": _svd,
     "lstsq": lambda a, b, rcond=None: linalg.lstsq(a, b, rcond), "pinv": lambda a, rcond=None: linalg.pinv(a, rcond),
     "matrix_rank": lambda A: linalg.matrix_rank(A), "matrix_transpose": shaping.mT,  # noqa: N803
+    "trace": lambda x, *, offset=0: shaping.diagonal(x, offset, -2, -1).sum(-1),
+    "tensordot": lambda a, b, axes=2: products.tensordot(a, b, axes), "outer": products.outer,
 }
 _FFT = {
     **{name: _mapped(a="input", axis="dim", axes="dim")(call) for name, call in space("fft").items()},

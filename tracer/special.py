@@ -7,7 +7,7 @@ from typing import Any
 
 from retape.ir.shapes import broadcast_shapes, same_shape
 
-from .numeric import clamp, where
+from .numeric import clamp, together_as_floats, where
 from .tensor import Tensor
 from .vocabulary import axes_of, axis_of, composed, either, floating, primitive, tensor_of
 
@@ -35,7 +35,7 @@ def logit(input: Any, eps: float | None = None) -> Tensor:
 @composed(in_place=True)
 def xlogy(input: Any, other: Any) -> Tensor:
     """x * log(y), and 0 where x is 0."""
-    x, y = floating(input), tensor_of(other)
+    x, y = together_as_floats(input, other)
     fixed = primitive("logical_or", primitive("le", y, 0), primitive("eq", y, math.inf))
     fixed = primitive("logical_and", primitive("eq", x, 0), fixed)  # where 0 * log(y) is no number
     return where(fixed, 0.0, x * primitive("log", where(fixed, 1.0, y)))
@@ -56,7 +56,8 @@ def ldexp(input: Any, other: Any) -> Tensor:
 @composed
 def logaddexp2(input: Any, other: Any) -> Tensor:
     """log2(2**x + 2**y), without overflow."""
-    return primitive("logaddexp", floating(input) * LN2, primitive("mul", other, LN2)) / LN2
+    x, y = together_as_floats(input, other)
+    return primitive("logaddexp", x * LN2, y * LN2) / LN2
 
 
 @composed(in_place=True)
@@ -104,7 +105,7 @@ def entr(input: Any) -> Tensor:
 @composed(space="special")
 def xlog1py(input: Any, other: Any) -> Tensor:
     """x * log(1 + y), and 0 where x is 0."""
-    x, y = floating(input), tensor_of(other)
+    x, y = together_as_floats(input, other)
     fixed = primitive("logical_and", primitive("eq", x, 0), primitive("logical_or", y <= -1, primitive(
         "eq", y, math.inf)))
     return where(fixed, 0.0, x * primitive("log1p", where(fixed, 0.0, y)))
