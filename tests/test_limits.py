@@ -73,3 +73,21 @@ def test_a_number_that_the_function_counts_is_a_trace_each() -> None:
     for step in range(1, 5):
         same(f(X), X * step, str(step))
     assert f.traces == 4
+
+
+def test_results_that_are_views_are_copies_in_compiled_calls() -> None:
+    f = rt.compile(lambda x: x[1:])
+    x = rt.tensor([1.0, 2.0])
+    f(x)
+    view = f(x)
+    x[1] = 5.0
+    assert view.tolist() == [2.0]
+
+
+def test_views_of_what_is_written_are_views() -> None:
+    f = rt.compile(lambda x: x.add_(1.0)[1:])
+    for _ in range(3):
+        x = rt.tensor([1.0, 2.0])
+        view = f(x)
+        x[1] = 5.0
+        assert view.tolist() == [5.0]
