@@ -40,7 +40,8 @@ STATEMENTS = [
     "level = level + 0.5 if level < 2 else 0.5",
     "p['s'][0] = p['s'][0] * {k} + a.mean()", "if len(p['s']) < 4:\n    p['s'].append(a.sum())",
     "p['n'] = p['n'] % 3 + 1",
-    "a = a + sum(v.sum() for v in p['s']) * p['n']", "p['t'].add_(a.mean())", "a = a - p['t']", "p['t'] = p['t'][::2] * 1",
+    "a = a + sum(v.sum() for v in p['s']) * p['n']", "p['t'].add_(a.mean())", "a = a - p['t']",
+    "p['t'] = p['t'][::2] * 1",
 ]
 
 
