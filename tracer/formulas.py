@@ -114,7 +114,8 @@ class Formulas:
         self.extents.origin = _nowhere
 
     def _here(self) -> Origin:
-        return self._place or site()
+        """The line of the operation whose type is found; in rules, that of the call of backward."""
+        return site() if self._place is None or isinstance(self._place, str) else self._place
 
 
 def _nowhere() -> Origin:
