@@ -33,18 +33,19 @@ from .views import Buffer, View, apply_view, contiguous_view
 __all__ = ["HostStep", "KernelStep", "Lowered", "ProductStep", "Step", "lower"]
 
 
-def lower(graph: Graph, strict: bool = False, stored: int = 0) -> Lowered:
+def lower(graph: Graph, strict: bool = False, stored: int = 0, varied: bool = False) -> Lowered:
     """Simplify, fuse and place a graph's operations. The graph may be of any kind: saved values, guards and what
     effects write are further outputs, in that order; the caller carries the writes out.
 
     With `strict`, nothing is done that could change a bit of a sum or a product: no contraction, no other order. The
-    first `stored` outputs each lie whole and in row-major order in some buffer.
+    first `stored` outputs each lie whole and in row-major order in some buffer. A graph that is `varied`, one of many
+    with other extents, gets no code that holds for its own alone.
     """
     given, owners = graph, _owners(graph)
     graph = simplify(given, MARKERS)
     if not strict:
         graph = hoist_reshapes(collect_embeds(group_embeds(graph)))
-    tiny = suits(graph, strict)
+    tiny = not varied and suits(graph, strict)
     if not strict and not tiny:
         graph = order_sums(unfold_products(collect_products(graph)))
     if not tiny:

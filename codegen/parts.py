@@ -40,9 +40,9 @@ class Part:
     `results` as a program's are. `scratch` is how many bytes of workspace the steps need, at `offsets`.
     """
 
-    def __init__(self, graph: Graph, strict: bool, stored: int) -> None:
+    def __init__(self, graph: Graph, strict: bool, stored: int, varied: bool = False) -> None:
         with paused:
-            lowered = lower(graph, strict, stored)
+            lowered = lower(graph, strict, stored, varied)
         with set_aside:
             linked = link(lowered)
         self.kernels, self.keep = linked.kernels, linked.keep

@@ -11,16 +11,17 @@ new generation, and nothing is taken away.
 
 from __future__ import annotations
 
+import ctypes
 import itertools
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from retape.ir import Graph
 
 from .frames import Edition, Frame
+from .links import NOTHING_SEEN, Link, Place, Stage
 from .lower import HostStep
 from .memory import Free, rounded
 from .native import trail
@@ -31,49 +32,7 @@ from .stops import Allocation, Arrival, Drawing, Host, Stop
 __all__ = ["Link", "Stage", "Trails"]
 
 
-class Place(NamedTuple):
-    """Where a value lies: a base, bytes from there, and how many."""
-
-    base: int
-    offset: int
-    size: int
-
-
-NO_PLACE = Place(trail.ARENA, 0, 0)
-NOTHING_SEEN = Place(trail.STATUS, 0, 8)  # of an empty value: 0 there, as no bytes are taken for
 NO_SLOTS = np.zeros(0, np.int64)
-
-
-@dataclass(slots=True)
-class Link:
-    """A segment to be laid: `inputs` and `exports` are values, known by their keys; `look` the bytes of the value that
-    is looked at behind it, `value` the one that leads to the next segment. The last of a trace has a `leaf`."""
-
-    part: Part
-    inputs: Sequence[Hashable]
-    exports: Sequence[Hashable]
-    look: int = 0
-    value: bytes = b""
-    actions: Any = None
-    leaf: Any = None
-
-
-@dataclass(slots=True, eq=False)
-class Stage:
-    """A segment that is laid. `value` leads to it from `parent`; `taken` is all that it writes in the workspace."""
-
-    link: Link
-    parent: Stage | None
-    value: bytes
-    sources: list[Place]
-    targets: list[Place] = field(default_factory=list)
-    seen: Place | None = None
-    scratch: Place = NO_PLACE
-    saves: list[tuple[Place, Place]] = field(default_factory=list)
-    taken: list[tuple[int, int]] = field(default_factory=list)
-    address: int = 0
-    fork: trail.Fork | None = None
-    keep: list[Any] = field(default_factory=list)
 
 
 class Trails:
@@ -96,15 +55,17 @@ class Trails:
         self._most = 1
         self._root: Stage | None = None
         self._frames: list[Frame] = []
+        self._branches: dict[int, Stage] = {}  # by the addresses of their rows
         self.edition = Edition()
 
     # ---- values and places
 
-    def part(self, key: Hashable, stored: int, make: Callable[[], Graph]) -> Part:
-        """The compiled form of a graph that `make` makes; graphs with equal keys are equal but for names."""
+    def part(self, key: Hashable, stored: int, make: Callable[[], Graph], varied: bool = False) -> Part:
+        """The compiled form of a graph that `make` makes; graphs with equal keys are equal but for names. One of many
+        that differ in extents alone is `varied`."""
         found = self.parts.get((stored, key))
         if found is None:
-            found = self.parts[stored, key] = Part(make(), self.strict, stored)
+            found = self.parts[stored, key] = Part(make(), self.strict, stored, varied)
         return found
 
     def give(self, value: Hashable) -> None:
@@ -258,6 +219,7 @@ class Trails:
             stage.address = trail.row_address(table, begin)
             stage.keep += [table, stage.fork]  # walks may be there
             if stage.seen is not None:
+                self._branches[trail.row_address(table, end - 1)] = stage
                 stage.fork = trail.Fork(table, end - 1, stage.seen, 0, stage.fork)
 
     def _steps(self, stage: Stage) -> list[Any]:
@@ -365,9 +327,11 @@ class Trails:
     # ---- running
 
     def run(
-        self, edition: Edition, arrays: tuple[Any, ...], draw: Callable[[Any], Any] | None = None
+        self, edition: Edition, arrays: tuple[Any, ...], draw: Callable[[Any], Any] | None = None,
+        missed: list[bytes] | None = None,
     ) -> tuple[Any, list[Any]] | None:
-        """The leaf that a walk comes to, and its results; None where the path was never taken before.
+        """The leaf that a walk comes to, and its results; None where the path was never taken before: then `missed`
+        takes the values that were looked at, the last of them new.
 
         `arrays` are the inputs that are given in this edition. `draw` is called with a segment's actions before it
         runs, and gives pairs of a base and an array. Raises the located errors of host steps.
@@ -385,6 +349,8 @@ class Trails:
             while True:
                 if number < 0:
                     frame.status[0] = 0
+                    if missed is not None and number == trail.UNKNOWN:
+                        missed[:] = self._looked_at(frame)
                     return None
                 stop = self._stops[number]
                 if isinstance(stop, Arrival):
@@ -397,3 +363,16 @@ class Trails:
                 frame.held.clear()
             header[0] = edition.root
             self._frames.append(frame)
+
+    def _looked_at(self, frame: Frame) -> list[bytes]:
+        """The values on the way to the branch where a walk has stopped, and the one there; none where that is a part
+        of a value."""
+        stage = self._branches.get(int(frame.header[0]))
+        if stage is None or stage.seen is None:
+            return []
+        base, offset, size = stage.seen
+        found = [ctypes.string_at(int(frame.bases[base]) + offset, size) if stage.seen != NOTHING_SEEN else b""]
+        while stage.parent is not None:
+            found.append(stage.value)
+            stage = stage.parent
+        return found[::-1]

@@ -114,14 +114,16 @@ class Extents(Table):
 
     def at(self, symbols: Sequence[int]) -> Callable[[Any], Any] | None:
         """What puts numbers for other symbols in place of extents, in nested tuples, slices and dicts too; None where
-        a guard doesn't hold there."""
+        a guard doesn't hold there. The last symbols may be missing: then there is None in place of what needs them."""
         try:
             atoms = self.values(symbols)
         except (ArithmeticError, ValueError):
             return None
         value = self.evaluate
-        if not all(TESTS[r.op](value(r.left, atoms), value(r.right, atoms)) for r in self.relations.values()):
-            return None
+        for relation in self.relations.values():
+            left, right = value(relation.left, atoms), value(relation.right, atoms)
+            if left is not None and right is not None and not TESTS[relation.op](left, right):
+                return None
         known: dict[Polynomial, Any] = {}
 
         def filled(given: Any) -> Any:

@@ -196,26 +196,28 @@ class Table:
     # ---- values
 
     def values(self, symbols: Sequence[int]) -> list[Any]:
-        """The atoms' values for other symbols. Raises what Python's arithmetic raises, and `ValueError` where a symbol
-        is less than it may be."""
-        if any(value < least for value, least in zip(symbols, self.lowest, strict=True)):
+        """The atoms' values for other symbols, None where symbols that aren't given (the last ones) are needed. Raises
+        what Python's arithmetic raises, and `ValueError` where a symbol is less than it may be."""
+        if any(value < least for value, least in zip(symbols, self.lowest, strict=False)):
             raise ValueError("a symbol is out of its bounds")
         given = iter(symbols)
         found: list[Any] = []
         for op, a, b in self.atoms:
             if op == "symbol":
-                found.append(next(given))
+                found.append(next(given, None))
             elif op == "number":
                 found.append(float(a))
-            elif op in ROUNDED:
-                found.append(ROUNDED[op](self.evaluate(a, found)))
             else:
-                found.append(PYTHON[op.removeprefix("f")](self.evaluate(a, found), self.evaluate(b, found)))
+                x, y = self.evaluate(a, found), None if op in ROUNDED else self.evaluate(b, found)
+                if x is None or (y is None and op not in ROUNDED):
+                    found.append(None)
+                else:
+                    found.append(ROUNDED[op](x) if op in ROUNDED else PYTHON[op.removeprefix("f")](x, y))
         return found
 
     @staticmethod
     def evaluate(form: Polynomial, atoms: Sequence[Any]) -> Any:
-        """The value of a polynomial."""
+        """The value of a polynomial, None where an atom has none."""
         if len(form) == 1:
             (product, factor), = form
             if not product:
@@ -225,6 +227,8 @@ class Table:
         total = 0
         for product, factor in form:
             for atom in product:
+                if atoms[atom] is None:
+                    return None
                 factor = factor * atoms[atom]
             total += factor
         return total

@@ -37,7 +37,7 @@ class Segment:
     """The operations between two looks. `value` leads to it from its parent; `stage` is its native form."""
 
     __slots__ = ("actions", "children", "depth", "exports", "guard", "leaf", "nodes", "parent", "results", "stage",
-                 "value")
+                 "value", "varied")
 
     def __init__(self, parent: Segment | None, value: bytes, nodes: list[Node], actions: list[Any]) -> None:
         self.parent = parent
@@ -51,6 +51,7 @@ class Segment:
         self.leaf: Specialization | None = None
         self.results: tuple[Any, ...] = ()
         self.stage: Stage | None = None
+        self.varied = False  # made for one of many extents: no code is built for it alone
 
 
 class Branches:
@@ -74,14 +75,17 @@ class Branches:
 
     # ---- growing
 
-    def add(self, recorded: Recorded, leaf: Specialization) -> bool:
-        """Graft a trace on. False where it doesn't fit: the function did different things for like values."""
+    def add(self, recorded: Recorded, leaf: Specialization | None, varied: bool = False) -> bool:
+        """Graft a trace on; without a leaf, the beginning of one up to its last look, whose graph's outputs are what is
+        read behind that. False where it doesn't fit: the function did different things for like values."""
         with building:
-            return self._add(recorded, leaf)
+            return self._add(recorded, leaf, varied)
 
-    def _add(self, recorded: Recorded, leaf: Specialization) -> bool:
+    def _add(self, recorded: Recorded, leaf: Specialization | None, varied: bool) -> bool:
         graft = _Graft(self, recorded)
-        bounds = [(0, 0), *recorded.looks, (len(recorded.graph.nodes), len(recorded.random))]
+        bounds = [(0, 0), *recorded.looks]
+        if leaf is not None:
+            bounds.append((len(recorded.graph.nodes), len(recorded.random)))
         segment = self.root
         parent: Segment | None = None
         value = b""
@@ -92,6 +96,7 @@ class Branches:
             guard = recorded.graph.guards[number] if number < len(recorded.looks) else None
             if segment is None:
                 segment = graft.grow(parent, value, nodes, actions)
+                segment.varied = varied
                 grown.append(segment)
                 if guard is not None:
                     segment.guard = graft.read(guard.node, segment)
@@ -100,12 +105,18 @@ class Branches:
             if guard is not None:
                 parent, value = segment, guarded(guard)
                 segment = segment.children.get(value)
-        if segment is None or segment.leaf is not None or segment.guard is not None or not grown:
+        if not grown:
             return False
-        segment.leaf = leaf
-        values = [effect.value for effect in recorded.graph.effects]
-        segment.results = tuple(graft.read(r, segment) for r in (*recorded.graph.outputs, *values))
-        leaf.draws = graft.draws
+        if leaf is None:
+            for node in recorded.graph.outputs:
+                graft.read(node, None)
+        elif segment is None or segment.leaf is not None or segment.guard is not None:
+            return False
+        else:
+            segment.leaf = leaf
+            values = [effect.value for effect in recorded.graph.effects]
+            segment.results = tuple(graft.read(r, segment) for r in (*recorded.graph.outputs, *values))
+            leaf.draws = graft.draws
         first_grown = grown[0]
         if first_grown.parent is None:
             self.root = first_grown
@@ -114,6 +125,13 @@ class Branches:
                 new.parent.children[new.value] = new
         self._grown.append(grown)
         return True
+
+    def leads(self, seen: Sequence[bytes]) -> bool:
+        """Whether the tree goes on behind looks that saw these values."""
+        segment = self.root
+        for value in seen:
+            segment = None if segment is None else segment.children.get(value)
+        return segment is not None
 
     def input_of(self, source: Any, node: Node) -> Node:
         """The tree's input for a source."""
@@ -124,8 +142,8 @@ class Branches:
             self._entering.append(source)
         return known
 
-    def export(self, node: Node, reader: Segment) -> None:
-        """Have a value kept for a segment that reads it."""
+    def export(self, node: Node, reader: Segment | None) -> None:
+        """Have a value kept for a segment that reads it, or for one to come."""
         owner = self.owner.get(node)
         if owner is None or owner is reader:
             return
@@ -179,7 +197,7 @@ class Branches:
         look = guard.type.numel * guard.type.dtype.itemsize if guard is not None else 0
         outputs = (*exports, guard) if look else (*exports, *segment.results)
         nodes, inputs, key = self._read(segment, outputs)
-        part = trails.part(key, len(exports) + bool(look), lambda: _graph(nodes, inputs, outputs))
+        part = trails.part(key, len(exports) + bool(look), lambda: _graph(nodes, inputs, outputs), segment.varied)
         return Link(part, inputs, exports, look, b"", segment.actions, segment.leaf)
 
     def _read(self, segment: Segment, outputs: tuple[Any, ...]) -> tuple[list[Node], list[Node], Hashable]:
@@ -221,17 +239,18 @@ class Branches:
     # ---- running
 
     def walk(
-        self, get: Callable[[Any], Any], restore: Callable[[], None] | None
+        self, get: Callable[[Any], Any], restore: Callable[[], None] | None, missed: list[bytes]
     ) -> tuple[Specialization, list[Any], dict[Any, Any]] | None:
         """The trace that holds, its outputs and what its effects write, and what was drawn. None where the path was
-        never taken before. `get` gives the arrays of sources, `restore` puts generators back."""
+        never taken before: then `missed` takes the values that were looked at. `get` gives the arrays of sources,
+        `restore` puts generators back."""
         while True:
             trails = self.trails
             if trails is None or self._grown or self._changed or self._entering:
                 trails = self._settle()
             edition = trails.edition
             drawn: dict[Any, Any] = {}
-            found = trails.run(edition, tuple([get(s) for s in self.given[: edition.given]]), self._draw(drawn))
+            found = trails.run(edition, tuple([get(s) for s in self.given[: edition.given]]), self._draw(drawn), missed)
             if found is not None:
                 return found[0], found[1], drawn
             if trails.edition is edition:
@@ -292,7 +311,7 @@ class _Graft:
             found = self.new[operand] = self.tree.input_of(self.draws.get(source, source), operand)
         return found
 
-    def read(self, operand: Any, reader: Segment) -> Any:
+    def read(self, operand: Any, reader: Segment | None) -> Any:
         found = self.current(operand)
         if isinstance(found, Node):
             self.tree.export(found, reader)

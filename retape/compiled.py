@@ -180,7 +180,7 @@ class CompiledFunction:
         environment = fitting[0].environment.refreshed() if fitting else Environment(self.function, call.objects)
         before = state.printed
         try:
-            recorded = self._recorded(call, environment, commit)
+            recorded = self._recorded(call, environment, commit, any(group.counted for group in fitting))
         except UnsupportedOp:
             arrays = [leaf._data if isinstance(leaf, Tensor) else leaf for leaf in call.leaves]
             if not overlapping(arrays, [i for i, a in enumerate(arrays) if isinstance(a, np.ndarray)]):
@@ -193,10 +193,11 @@ class CompiledFunction:
         self._keep(call, groups, fitting, recorded, environment, commit)
         return call.numpy_out(recorded.result)
 
-    def _recorded(self, call: Call, environment: Environment, commit: bool) -> Recorded:
-        """The call's trace: with formulas of the extents that have changed, unless the function can't do with them."""
+    def _recorded(self, call: Call, environment: Environment, commit: bool, counted: bool) -> Recorded:
+        """The call's trace: with formulas of the extents that have changed, or that values decide (`counted`), unless
+        the function can't do with them."""
         varying = self._templates.varying(call)
-        if varying:
+        if varying or counted:
             try:
                 return trace(self.function, self._name, self._of, call.named_leaves, call.rebuild, environment, commit,
                              varying, partial(self._templates.check, call))
@@ -226,7 +227,7 @@ class CompiledFunction:
         """Run eagerly what no trace is known for and none may be added; one warning says so."""
         if not fitting[0].spent:
             fitting[0].spent = True
-            last = fitting[0].traces[-1].graph.guards
+            last = fitting[0].kinds()[-1].graph.guards
             warnings.warn(
                 f"RT401 GuardExplosion: `{self.__qualname__}` reached its budget of {self.budget} traces for "
                 f"one signature; other paths run eagerly now\n  last guard : "

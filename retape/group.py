@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from retape.ir.errors import RetapeError
+from retape.ir.once import building
 from retape.tracer.environment import Environment
 from retape.tracer.outside import GradOf
 from retape.tracer.paths import described
@@ -18,9 +20,13 @@ from retape.tracer.trace import Recorded
 from .branches import Branches
 from .call import Call
 from .effects import Setting
+from .growth import Template
 from .specialization import Specialization
 
 __all__ = ["Group"]
+
+KEPT = 2**28  # bytes that what templates have made may take, about
+OVERHEAD, OPERATION = 2**16, 2**12  # bytes of a piece of a program, and of each of its operations beside its result
 
 
 class Group:
@@ -42,6 +48,10 @@ class Group:
         self._captures: dict[Any, Any] = {}
         self._random: list[Any] = []
         self._last: Specialization | None = None
+        self.templates: list[tuple[Template, tuple[int, ...]]] = []  # and the extents of this group's arguments
+        self.counted = False  # whether values decide extents
+        self._taught: list[tuple[Recorded, Specialization]] = []  # what a tree is made of again
+        self._grown = 0
         self.add(recorded, leaves)
 
     def add(self, recorded: Recorded, leaves: list[Any]) -> Specialization | None:
@@ -60,6 +70,9 @@ class Group:
 
     def _taken(self, recorded: Recorded, known: Specialization) -> None:
         self.traces.append(known)
+        if recorded.extents:
+            self.counted = True
+        self._taught.append((replace(recorded, result=None, outputs=(), extra=()), known))
         self._random += recorded.random
         self._last = known
 
@@ -68,14 +81,51 @@ class Group:
         other = copy.copy(self)
         other.traces, other._random, other._captures = [], [], dict(self._captures)
         other.branches, other.shown = Branches(self.strict), {}
+        other.templates, other._taught, other._grown, other._last = [], [], 0, None
         return other
 
-    def take(self, recorded: Recorded, known: Specialization) -> bool:
-        """Take up a trace that was made from one of other extents. False where it doesn't fit."""
-        if (recorded.grads, recorded.shared) != (self.grads, self.shared) or not self.branches.add(recorded, known):
+    def take(self, recorded: Recorded, known: Specialization | None) -> bool:
+        """Take up a trace that was made from one of other extents, or its beginning. False where it doesn't fit."""
+        counted = bool(recorded.extents)
+        if (recorded.grads, recorded.shared) != (self.grads, self.shared) \
+                or not self.branches.add(recorded, known, counted):
             return False
-        self._taken(recorded, known)
+        if not counted:
+            assert known is not None
+            self._taken(recorded, known)
+        elif not self._random:
+            self._random += recorded.random
         return True
+
+    def kinds(self) -> list[Specialization]:
+        """The traces that were taken, for this group or for others: all others differ from these in extents only."""
+        return [*self.traces, *(template.known for template, _ in self.templates)]
+
+    def _grow(self, seen: list[bytes]) -> bool:
+        """Have the tree go on behind looks that saw these values. False where that takes a trace."""
+        for template, extents in self.templates:
+            made = template.at(extents, seen)
+            if made is None:
+                continue
+            with building:
+                if self.branches.leads(seen):  # another thread has been here
+                    return True
+                self._bound(made[0])
+                if self.take(*made):
+                    return True
+        return False
+
+    def _bound(self, recorded: Recorded) -> None:
+        """Have the tree made anew from its traces where what grew has become too much."""
+        self._grown += OVERHEAD + sum(OPERATION + node.type.numel * node.type.dtype.itemsize for node in
+                                      recorded.graph.nodes if node.op.kind != "view")
+        if self._grown > KEPT:
+            self._grown = 0
+            self.branches = Branches(self.strict)
+            for shown in self.shown.values():
+                shown.clear()
+            for earlier, known in self._taught:
+                self.branches.add(earlier, known)
 
     def run(self, call: Call, commit: bool = True) -> tuple[Specialization | None, list[Any]] | None:
         """See the class. Raises what the function would raise."""
@@ -94,8 +144,9 @@ class Group:
 
     def _found(self, here: Setting, commit: bool, restore: Any) -> tuple[Specialization | None, list[Any]] | None:
         last = self._last
-        single = len(self.traces) == 1
-        if last is not None and last.apart(here) and ((single and not last.guards) or self._differentiable(here)):
+        single = len(self.traces) == 1 and not self.counted
+        if last is not None and last.apart(here) and (
+                (single and not last.guards) or (not self.counted and self._differentiable(here))):
             result = last.attempt(here, commit)
             if result is not None:
                 return last, result
@@ -105,7 +156,7 @@ class Group:
         if single and not self.traces[0].guards:
             return None  # its arguments share memory that it writes to
         try:
-            found = self.branches.walk(lambda source: _array(here.get(source)), restore)
+            found = self._walked(here, restore)
         except RetapeError:
             if not any(trace.effects.printed for trace in self.traces):
                 raise
@@ -117,6 +168,16 @@ class Group:
             return None
         self._last = known
         return known, known.finish(here, results, drawn, commit)
+
+    def _walked(self, here: Setting, restore: Any) -> tuple[Specialization, list[Any], dict[Any, Any]] | None:
+        """What a walk finds in a tree that is grown for it where a template says how."""
+        while True:
+            missed: list[bytes] = []
+            found = self.branches.walk(lambda source: _array(here.get(source)), restore, missed)
+            if found is not None or not self.templates or not self._grow(missed):
+                return found
+            if restore is not None:
+                restore()
 
     def _differentiable(self, here: Setting) -> bool:
         return any(isinstance(t := here.get(s), Tensor) and t._requires_grad for s in self.branches.sources)

@@ -7,19 +7,18 @@ For other extents that fulfil the guards, the formulas' values are put into it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
-from dataclasses import replace
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import numpy as np
 
-from retape.ir import Graph, Node, TensorType, input_node, same_graph
-from retape.tracer.randomness import Draw
+from retape.ir import same_graph
 from retape.tracer.tensor import Tensor
 from retape.tracer.trace import Recorded
 
 from .call import Call
 from .group import Group
+from .growth import Template, fill
 from .specialization import Specialization
 
 __all__ = ["Template", "Templates"]
@@ -44,80 +43,12 @@ def extents_of(key: Sequence[Any]) -> tuple[int, ...]:
     return tuple(extent for part in key for extent in _extents(part) or ())
 
 
-class Template:
-    """A trace with formulas of some extents, and the extents it was taken at: `symbols` are the places of those that
-    may be others.
-
-    It keeps no values of the call: `recorded` and `known` are what it did, `group` where its surroundings are known.
-    """
-
-    def __init__(self, recorded: Recorded, known: Specialization, group: Group, extents: Sequence[int],
-                 symbols: Sequence[int]) -> None:
-        assert recorded.formulas is not None
-        self.recorded = replace(recorded, result=None, outputs=(), extra=())
-        self.known, self.group = known, group
-        self.extents, self.symbols = tuple(extents), tuple(symbols)
-        self.formulas = recorded.formulas
-
-    def at(self, extents: Sequence[int]) -> tuple[Recorded, Specialization] | None:
-        """The trace for a call's extents; None where it has to be taken."""
-        symbols = set(self.symbols)
-        if any(a != b for i, (a, b) in enumerate(zip(extents, self.extents, strict=True)) if i not in symbols):
-            return None
-        filled = self.formulas.extents.at([extents[i] for i in self.symbols])
-        if filled is None:
-            return None
-        recorded = self._recorded(filled)
-        return recorded, self.known.at(recorded, filled)
-
-    def _recorded(self, filled: Callable[[Any], Any]) -> Recorded:
-        """What was recorded, for other extents."""
-        recorded = self.recorded
-        moved: dict[Any, Any] = {}
-
-        def current(action: Any) -> Any:
-            if isinstance(action, Draw) and action not in moved:
-                moved[action] = replace(action, size=filled(action.size))
-            return moved.get(action, action) if isinstance(action, Draw) else action
-
-        graph = fill(recorded.graph, self.formulas.rows, self.formulas.types, filled)
-        return replace(recorded, graph=graph, inputs=tuple(map(current, recorded.inputs)),
-                       random=tuple(map(current, recorded.random)))
-
-
-def fill(graph: Graph, rows: dict[Node, tuple[tuple[Any, ...], tuple[Any, ...]]], types: dict[Node, TensorType],
-         filled: Callable[[Any], Any]) -> Graph:
-    """A graph with the values of its formulas: `rows` are operands and attributes with formulas, `types` such types."""
-    new: dict[Any, Any] = {}
-
-    def type_at(node: Node) -> TensorType:
-        found = types.get(node)
-        return node.type if found is None else TensorType(found.dtype, filled(found.shape), found.strides, found.weak)
-
-    for node in graph.inputs:
-        new[node] = input_node(node.name, type_at(node), node.origin)
-    nodes = []
-    for node in graph.nodes:
-        inputs, attrs = node.inputs, node.attrs
-        if node in rows:
-            inputs, attrs = filled(rows[node])
-        operands = tuple([new[i] if i.__class__ is Node else i for i in inputs])
-        new[node] = Node(node.op, operands, attrs, type_at(node), node.name, node.origin)
-        nodes.append(new[node])
-    return replace(
-        graph, inputs=tuple(new[n] for n in graph.inputs), nodes=tuple(nodes),
-        outputs=tuple(new[o] if isinstance(o, Node) else o for o in graph.outputs),
-        guards=tuple(replace(g, node=new[g.node]) for g in graph.guards),
-        effects=tuple(replace(e, target=new[e.target], value=new[e.value] if isinstance(e.value, Node) else e.value)
-                      for e in graph.effects))
-
-
 class Templates:
     """The templates of one function, by what its signatures have in common."""
 
     def __init__(self) -> None:
         self._seen: dict[Hashable, list[tuple[int, ...]]] = {}
-        self._made: dict[Hashable, list[Template]] = {}
+        self._made: dict[Hashable, list[tuple[Template, Group]]] = {}
         self._first: dict[Hashable, tuple[tuple[int, ...], Group]] = {}  # the first trace without formulas
 
     def varying(self, call: Call) -> dict[int, tuple[bool, ...]]:
@@ -155,8 +86,10 @@ class Templates:
         """Take note of a trace; with formulas it is a template."""
         pattern, extents = pattern_of(call.key), extents_of(call.key)
         if recorded.formulas is not None:
-            template = Template(recorded, known, group, extents, self._symbols(call.key))
-            self._made.setdefault(pattern, []).insert(0, template)
+            template = Template(recorded, known, extents, self._symbols(call.key))
+            group.templates.append((template, extents))
+            if template.symbols:
+                self._made.setdefault(pattern, []).insert(0, (template, group))
         else:
             self._first.setdefault(pattern, (extents, group))
         seen = self._seen.setdefault(pattern, [])
@@ -167,12 +100,15 @@ class Templates:
     def fill(self, call: Call) -> list[Group]:
         """Groups for a signature that is new, from templates."""
         found: list[Group] = []
-        for template in self._made.get(pattern_of(call.key), ()) if self._made else ():
-            group = template.group
-            if not group.environment.holds() or (made := template.at(extents_of(call.key))) is None:
+        extents = extents_of(call.key)
+        for template, group in self._made.get(pattern_of(call.key), ()) if self._made else ():
+            if not group.environment.holds() or (made := template.at(extents)) is None:
                 continue
-            if not any(known.environment is group.environment and known.take(*made) for known in found):
-                fresh = group.over()
-                if fresh.take(*made):
-                    found.append(fresh)
+            home = next((g for g in found if g.environment is group.environment and g.take(*made)), None)
+            if home is None:
+                home = group.over()
+                if not home.take(*made):
+                    continue
+                found.append(home)
+            home.templates.append((template, extents))
         return found

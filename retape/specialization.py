@@ -107,6 +107,7 @@ class Specialization:
         """The same trace for other extents: `recorded` is it, `filled` puts them in place of formulas."""
         other = self.over(recorded.graph)
         other.sources, other.random = recorded.inputs, recorded.random
+        other._guarded = [guarded(guard) for guard in recorded.graph.guards]
         other.draws = {}
         other.plan = filled(self._plan)
         return other

@@ -37,6 +37,7 @@ class Formulas:
         self._place: Origin = None
         self._done = 0
         self._shapes: dict[int, tuple[Any, ...]] = {}
+        self.looks: list[int] = []  # for each symbol that isn't an argument's extent, the guard that gives its value
 
     def declare(self, position: int, label: str, shape: Sequence[int], varying: Sequence[bool]) -> None:
         """Symbols for the extents of an argument leaf that vary."""
@@ -44,6 +45,13 @@ class Formulas:
             self._shapes[position] = tuple(
                 self.extents.symbol(f"{label}.shape[{dim}]", extent, LEAST) if varies else extent
                 for dim, (extent, varies) in enumerate(zip(shape, varying, strict=True)))
+
+    def found(self, number: int, name: str, extent: int) -> Any:
+        """A symbol for an extent that a value decides: the one that guard `number` looks at."""
+        if extent < LEAST:
+            return extent
+        self.looks.append(number)
+        return self.extents.symbol(name, extent, LEAST)
 
     def enter(self, node: Node, position: int) -> None:
         """An input stands for an argument leaf."""

@@ -175,7 +175,7 @@ class Selection:
 
 def _check_written(shape: tuple[int, ...], target: tuple[int, ...]) -> None:
     lead = len(target) - len(shape)
-    if lead < 0 or any(a not in (1, b) for a, b in zip(shape, target[lead:], strict=True)):
+    if lead < 0 or any(a != b and a != 1 for a, b in zip(shape, target[lead:], strict=True)):
         raise located(ShapeError(f"values of shape {shape} can't be written to a selection of shape {target}",
                                  ("why", "a written value is broadcast to the selection"),
                                  fix="select as many elements as are written"))
@@ -207,7 +207,7 @@ def advanced(x: Tensor, index: Any) -> Selection:
         at, dim = at + covered, dim + count
     source = x if all(isinstance(e, slice) and e == slice(None) for e in basic) else getitem(x, tuple(basic))
     shape = broadcast_shapes("index", [a.shape for a in arrays])
-    return Selection(source, [a if a.shape == shape else apply(EXPAND, (a,), (shape,)) for a in arrays],
+    return Selection(source, [a if same_shape(a.shape, shape) else apply(EXPAND, (a,), (shape,)) for a in arrays],
                      dims)
 
 
@@ -280,7 +280,7 @@ def _is_mask(entry: Any) -> bool:
 
 
 def _check_mask(mask: Tensor, shape: tuple[int, ...]) -> None:
-    if mask.shape != shape:
+    if not same_shape(mask.shape, shape):
         raise located(OutOfBounds(f"a mask of shape {mask.shape} can't select from dims of shape {shape}",
                                   ("why", "a mask has the shape of what it selects from"),
                                   fix="make the mask from the tensor itself, as in `x > 0`"))

@@ -21,12 +21,10 @@ __all__ = ["coordinates_of", "extent_of", "places_of"]
 PLACES, CAST, SUM, NE = (CATALOGUE[n] for n in ("places", "cast", "sum", "ne"))
 
 
-def extent_of(total: Tensor) -> int:
+def extent_of(total: Tensor) -> Any:
     """The number in an integer tensor without dims, as the extent of what is made next."""
     extent = int(total._data)
-    if state.tracer is not None:
-        state.tracer.look_at_extent(total, extent)
-    return extent
+    return extent if state.tracer is None else state.tracer.look_at_extent(total, extent)
 
 
 def places_of(x: Tensor) -> Tensor:

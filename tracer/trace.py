@@ -57,6 +57,7 @@ class Recorded:
     binds: tuple[GradBind | DataBind, ...]
     grads: tuple[tuple[Any, bool], ...]
     looks: tuple[tuple[int, int], ...]
+    extents: tuple[int, ...]  # the guards that are looks at extents
     formulas: Formulas | None  # of the extents, where the trace holds for others, too
     random: tuple[Any, ...]
     changes: tuple[Change, ...]
@@ -77,10 +78,11 @@ def trace(
 
     `leaves` are the named argument leaves; `rebuild` makes (args, kwargs) of what stands for them: tensors as they
     are, arrays and floats as tensors over them. Raises what the function raises, and the tracer's own refusals;
-    nothing outside has been changed then, nor is it without `commit`. `varying` marks the extents of leaves for which
-    Python is given formulas; `check` may raise where what was recorded isn't right.
+    nothing outside has been changed then, nor is it without `commit`. With `varying` Python is given formulas of
+    extents: of those of leaves that it marks, and of those that values decide; `check` may raise where what was
+    recorded isn't right.
     """
-    tracer = Tracer(environment, _formulas(leaves, varying) if varying else None)
+    tracer = Tracer(environment, None if varying is None else _formulas(leaves, varying))
     given: list[Any] = []
     for position, (label, leaf) in enumerate(leaves):
         given.append(_enter(tracer, label, leaf, position))
@@ -91,7 +93,7 @@ def trace(
         args, kwargs = rebuild(given)
         held = [(c, c.copy() if isinstance(c, (list, dict)) else dict(vars(c)))
                 for c in changeable([*args, *kwargs.values()])]
-        with muted(0 if commit else math.inf), seen_lengths() if varying else nullcontext():
+        with muted(0 if commit else math.inf), nullcontext() if varying is None else seen_lengths():
             result = function(*args, **kwargs)
         if foreign_state() != foreign:
             raise located(UnsupportedOp("numbers drawn from Python's or NumPy's own generator can't be recorded",
@@ -152,8 +154,8 @@ def _recorded(
               if out._requires_grad and (error := barrier(out, tracer.first)) is not None}
     constant = frozenset(i for i, out in enumerate((*tensors, *extra)) if not out._requires_grad or i in barred)
     return Recorded(graph, tuple(tracer.sources), result, tuple(leaves), tuple(extra), tuple(writes), tuple(binds),
-                    tuple(tracer.grads), tuple(tracer.looks), tracer.formulas, tuple(tracer.random), tuple(changed),
-                    shown, shared, barred, watch.changed(), constant)
+                    tuple(tracer.grads), tuple(tracer.looks), tuple(tracer.extents), tracer.formulas,
+                    tuple(tracer.random), tuple(changed), shown, shared, barred, watch.changed(), constant)
 
 
 def _binds(tracer: Tracer, first: int) -> tuple[list[Tensor], list[GradBind | DataBind]]:

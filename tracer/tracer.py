@@ -38,7 +38,7 @@ class Tracer:
         self.sources: list[Any] = []
         self.guards: list[Guard] = []
         self.looks: list[tuple[int, int]] = []  # how many operations and draws there were at each guard
-        self.extents: set[int] = set()  # numbers of the guards that are looks at extents
+        self.extents: list[int] = []  # numbers of the guards that are looks at extents
         self.finished = False
         self.formulas = formulas  # of the extents, where the trace is to hold for others, too
         self.note: str | None = None  # where operations come from that no line of the user's stands for
@@ -269,12 +269,15 @@ class Tracer:
             value = tensor._data.item()
         self._guard(self.node_of(tensor), value)
 
-    def look_at_extent(self, total: Tensor, extent: int) -> None:
-        """A value decides the extent of what comes next."""
+    def look_at_extent(self, total: Tensor, extent: int) -> Any:
+        """The extent that a value decides, of what comes next; with a formula where the trace has formulas."""
         node = self.node_of(total)
-        if isinstance(node, Node):
-            self.extents.add(len(self.guards))
-            self._guard(node, extent)
+        if not isinstance(node, Node):
+            return extent
+        number = len(self.guards)
+        self.extents.append(number)
+        self._guard(node, extent)
+        return extent if self.formulas is None else self.formulas.found(number, node.name, extent)
 
     def look_at_truth(self, tensor: Tensor, value: bool) -> None:
         node = self.node_of(tensor)

@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .guide import guide
-from .trail_ir import ARENA, BRANCH, FACTOR, NOTHING, ROW_WORDS, STATUS, STOP
+from .trail_ir import ARENA, BRANCH, FACTOR, NOTHING, ROW_WORDS, STATUS, STOP, UNKNOWN
 
-__all__ = ["ARENA", "BRANCH", "NOTHING", "STATUS", "STOP", "Fork", "Rows", "branch", "copy_row", "row_address"]
+__all__ = ["ARENA", "BRANCH", "NOTHING", "STATUS", "STOP", "UNKNOWN", "Fork", "Rows", "branch", "copy_row",
+           "row_address"]
 
 Rows = NDArray[np.uint64]
 WORD = (1 << 64) - 1

@@ -5,9 +5,9 @@ integers, hi, grain, whether to wake threads. An operand is a base, by its numbe
 The two other kinds have small numbers in place of a kernel:
 
 * 0, base, bytes to add, size, table, then the row, value and generation of one entry: look at 1, 2, 4 or 8 bytes and go
-  on at the row of the entry with this value, or of the one that the table has, or stop with -1 where there is none. A
-  table is open addressing with linear probing: the number of its places less one, then the entries. A walk takes the
-  entries of generations up to the one in which it began.
+  on at the row of the entry with this value, or of the one that the table has, or stop with -1 where there is none, the
+  row's address in place of the first row's. A table is open addressing with linear probing: the number of its places
+  less one, then the entries. A walk takes the entries of generations up to the one in which it began.
 * 1, number: stop with this number.
 
 Both stop with -2 instead where a kernel has reported an index out of bounds.
@@ -186,6 +186,7 @@ follow:
   %chosen = phi ptr [ %near, %search ], [ %target, %compare ]
   br label %step
 unknown:
+  store ptr %row, ptr %header
   ret i64 {unknown}
 }}
 """
