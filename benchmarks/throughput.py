@@ -101,7 +101,35 @@ def cells(n: int) -> tuple[Callable[[Any], Any], Any]:
     return call, np.random.default_rng(0).standard_normal((8, 20))
 
 
-PROGRAMS = {"sines": sines, "cells": cells}
+def rosenbrock(n: int) -> tuple[Callable[[Any], Any], Any]:
+    """Sums of Rosenbrock's function of 100 variables along a line: slices, powers, products."""
+    def call(x: Any) -> Any:
+        total = 0.0
+        for _ in range(n // 13):
+            total = total + (100.0 * (x[1:] - x[:-1] ** 2) ** 2 + (1.0 - x[:-1]) ** 2).sum()
+            x = x * 0.99
+        return total
+
+    return call, np.random.default_rng(0).standard_normal(100)
+
+
+def steps(n: int) -> tuple[Callable[[Any], Any], Any]:
+    """Steps that follow the gradient of a small layer, backward passes within the function: some 20 operations each."""
+    import retape as rt
+
+    weights = rt.tensor(np.random.default_rng(1).standard_normal((8, 4)), requires_grad=True)
+
+    def call(x: Any) -> Any:
+        for _ in range(n // 20):
+            loss = (rt.tanh(x.detach() @ weights) ** 2).mean()
+            (slope,) = rt.autograd.grad(loss, weights)
+            x = x - 0.1 * ((x @ slope) @ slope.T)
+        return x.sum()
+
+    return call, np.random.default_rng(0).standard_normal((16, 8))
+
+
+PROGRAMS = {"sines": sines, "cells": cells, "rosenbrock": rosenbrock, "steps": steps}
 
 
 def fastest(call: Callable[[], Any], repeats: int) -> float:

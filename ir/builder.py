@@ -130,13 +130,15 @@ class GraphBuilder(Builder):
         name: str | None = None,
     ) -> Node:
         """Append an operation as it is, under `name` or the op's (or the builder's) with the node's number."""
-        name = name or f"{self.prefix or op.name}{len(self.nodes)}"
-        if name in self._names:
+        nodes, names = self.nodes, self._names
+        if name is None:
+            name = f"{self.prefix or op.name}{len(nodes)}"
+        if name in names:
             name = self.unique(name)
         else:
-            self._names.add(name)
+            names.add(name)
         node = make_node(op, inputs, attrs, type, name, self.origin if origin is None else origin)
-        self.nodes.append(node)
+        nodes.append(node)
         return node
 
     def infer(self, op: Op, inputs: tuple[Operand, ...], attrs: tuple[Any, ...]) -> TensorType:

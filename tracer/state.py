@@ -36,7 +36,18 @@ state = State()
 # ---- where the user's code stands
 
 _HERE = tuple(os.path.dirname(os.path.abspath(path)) + os.sep for path in (__file__, ir.__file__))
-_internal: dict[str, bool] = {}
+
+
+class _Internal(dict[str, bool]):
+    """Whether a file is one of retape's own."""
+
+    def __missing__(self, filename: str) -> bool:
+        found = self[filename] = os.path.abspath(filename).startswith(_HERE)
+        return found
+
+
+_internal = _Internal()
+_is_internal = _internal.__getitem__
 
 
 def internal_folder(path: str) -> None:
@@ -51,13 +62,6 @@ def user_file(path: str) -> None:
     _internal[path] = False
 
 
-def _is_internal(filename: str) -> bool:
-    known = _internal.get(filename)
-    if known is None:
-        known = _internal[filename] = os.path.abspath(filename).startswith(_HERE)
-    return known
-
-
 def site(depth: int = 1, known: dict[tuple[int, int], Site] | None = None) -> Site:
     """The user's code and instruction that led here; decoded to a `Span` only when it is shown.
 
@@ -67,7 +71,7 @@ def site(depth: int = 1, known: dict[tuple[int, int], Site] | None = None) -> Si
         frame = sys._getframe(depth)
     except ValueError:  # there are fewer: called from C, as a thread's first function say
         frame = sys._getframe(1)
-    while _internal.get(name := frame.f_code.co_filename) or _is_internal(name):
+    while _internal[frame.f_code.co_filename]:
         if frame.f_back is None:
             break
         frame = frame.f_back

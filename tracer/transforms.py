@@ -74,11 +74,13 @@ def value_and_grad(
             result = function(*called, **kwargs)
             value, aux = result if has_aux else (result, None)
             targets = [v for leaves in variables for v in leaves if isinstance(v, Tensor)]
-            found = iter(_gradients(value, targets))
+            gradients, nested = _gradients(value, targets)
+            found = iter(gradients)
             parts = [unflatten(tree, [next(found) if isinstance(v, Tensor) else None for v in leaves])
                      for (_, tree), leaves in zip(flat, variables, strict=True)]
         gradient = parts[0] if isinstance(argnums, int) else tuple(parts)
-        value = _released(value, targets)
+        if not nested:
+            value = value.detach()
         return _numpy_out((args, kwargs), (((value, aux), gradient) if has_aux else (value, gradient)))
 
     return both
@@ -107,18 +109,19 @@ def _reaches_others(value: Tensor, targets: Sequence[Tensor]) -> bool:
     return False
 
 
-def _gradients(value: Any, targets: list[Tensor]) -> list[Tensor]:
+def _gradients(value: Any, targets: list[Tensor]) -> tuple[list[Tensor], bool]:
+    """The gradients, and whether an outer graph reaches the value, too."""
     if not isinstance(value, Tensor) or value._data.size != 1:
         shape = value.shape if isinstance(value, Tensor) else type(value).__name__
         raise located(NonScalarBackward(f"the function returned {shape}, a gradient needs one element",
                                         ("why", "each element of the result would have a gradient of its own"),
                                         fix="return a sum or a mean, or use `rt.func.vjp`"))
     if not value._requires_grad:
-        return [TENSORS.full(shape=t.shape, value=0.0, dtype=t.dtype) for t in targets]
+        return [TENSORS.full(shape=t.shape, value=0.0, dtype=t.dtype) for t in targets], False
     nested = _reaches_others(value, targets)
     found = engine_grad(value, targets, create_graph=nested, retain_graph=nested, allow_unused=True)
     return [TENSORS.full(shape=t.shape, value=0.0, dtype=t.dtype) if g is None else g
-            for g, t in zip(found, targets, strict=True)]
+            for g, t in zip(found, targets, strict=True)], nested
 
 
 def grad(
