@@ -50,7 +50,8 @@ def apply(op: Op, operands: tuple[Any, ...], attrs: tuple[Any, ...] = ()) -> Ten
                 if dtype is not None:
                     plain = False
                 dtype = array.dtype
-            if operand._base is not None or ((traced := operand._traced) is not None and traced[0].finished):
+            base, traced = operand._base, operand._traced
+            if (base is not None and operand._version[0] != base[1]) or (traced is not None and traced[0].finished):
                 _check_state(operand)
         elif kind is float or kind is int:
             arrays.append(operand)
@@ -80,6 +81,8 @@ def _carry_out(op: Op, operands: tuple[Any, ...], arrays: list[Any], attrs: tupl
     if type(result) is not _ndarray:
         result = np.asarray(result)
     out = wrap(result)
+    if view:
+        _mark_view(out, operands[0], op, attrs)
     recorded = requires and state.grad_enabled and op.differentiable and result.dtype.kind in "fc"
     if recorded or tracer is not None:
         # `apply` is called by retape's own functions alone
@@ -91,8 +94,6 @@ def _carry_out(op: Op, operands: tuple[Any, ...], arrays: list[Any], attrs: tupl
             out._grad_fn = GradNode.record(op, operands, attrs, out, place)
             if tracer is not None and tracer.formulas is not None:
                 tracer.formulas.describe(out._grad_fn, operands, out)
-    if view:
-        _mark_view(out, operands[0], op, attrs)
     return out
 
 
@@ -103,8 +104,6 @@ def _mark_view(out: Tensor, source: Any, op: Op, attrs: tuple[Any, ...]) -> None
     if base is not None and (base is data or base is data.base or out._data is data):
         version = out._version = source._version
         out._base = (source, version[0], op, attrs)
-        if out._traced is not None:
-            out._traced = (*out._traced[:2], state.tracer.count(source))  # type: ignore[union-attr]
 
 
 def located(error: E) -> E:
