@@ -40,6 +40,7 @@ class Group:
         self.environment = environment
         self.grads = recorded.grads
         self.shared = recorded.shared
+        self.views = recorded.views
         self.traces: list[Specialization] = []
         self.strict = strict
         self.branches = Branches(strict)
@@ -56,7 +57,7 @@ class Group:
 
     def add(self, recorded: Recorded, leaves: list[Any]) -> Specialization | None:
         """Take up a trace; None where it doesn't belong here."""
-        if (recorded.grads, recorded.shared) != (self.grads, self.shared):
+        if (recorded.grads, recorded.shared, recorded.views) != (self.grads, self.shared, self.views):
             return None
         known = Specialization(recorded, self.environment, leaves, self.strict)
         if not self.branches.add(recorded, known):
@@ -87,7 +88,7 @@ class Group:
     def take(self, recorded: Recorded, known: Specialization | None) -> bool:
         """Take up a trace that was made from one of other extents, or its beginning. False where it doesn't fit."""
         counted = bool(recorded.extents)
-        if (recorded.grads, recorded.shared) != (self.grads, self.shared) \
+        if (recorded.grads, recorded.shared, recorded.views) != (self.grads, self.shared, self.views) \
                 or not self.branches.add(recorded, known, counted):
             return False
         if not counted:
@@ -188,6 +189,10 @@ class Group:
         if found is None or any(found[path] is not leaves[position] for path, position in self.shared):
             return None
         here = Setting(leaves, found, call.given)
+        for view, base in self.views:
+            taken = here.get(view)._base
+            if taken is None or taken[0] is not here.get(base):
+                return None
         for owner, present in self.grads:
             if (here.get(owner)._grad is not None) != present:
                 return None

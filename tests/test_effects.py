@@ -610,3 +610,23 @@ def test_specialize_past_the_budget_changes_nothing() -> None:
     with pytest.raises(TypeError, match="RT301"):
         f.specialize(x)
     assert x.tolist() == [5.0] and x._version[0] == 0
+
+
+def test_a_name_that_led_to_a_view_of_another() -> None:
+    """A trace that took a captured tensor as a view of another one holds only while it is."""
+    def make() -> World:
+        box: dict[str, Any] = {"whole": tensor(3, 3, seed=1), "other": tensor(3, seed=2)}
+        box["part"] = box["whole"][0]
+
+        def function(x: Any) -> Any:
+            a = x @ box["whole"]
+            box["part"].copy_(a.mean(0))
+            return a
+
+        def arguments(call: int) -> Any:
+            box["part"] = box["whole"][0] if call % 4 < 2 else box["other"]
+            return (tensor(2, 3, seed=call),)
+
+        return function, arguments, lambda: box
+
+    agree(make, 4, gradients=False)

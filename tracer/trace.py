@@ -66,6 +66,7 @@ class Recorded:
     barred: dict[int, RetapeError]  # outputs from which backward raises
     notices: tuple[str, ...]  # changes that no later call repeats
     constant: frozenset[int]  # outputs without a history (a trace that is taken back takes it from what was written)
+    views: tuple[tuple[Any, Any], ...]  # sources of tensors that have to be views of others
 
 
 @rarely
@@ -135,6 +136,7 @@ def _recorded(
     changed = changes(tracer, tracer.environment, held, extra, len(tensors))
     shown = printed(tracer, extra, len(tensors))
     effects, writes = tracer.effects()
+    views = tuple((tracer.source_of(view), tracer.source_of(base)) for view, base in tracer.views.values())
     for position, (tensor, _, _, _) in enumerate(tracer.journal.memory.values()):
         _, grad_fn, _ = tracer.journal.histories[id(tensor)]
         if tensor._grad_fn is not grad_fn:
@@ -155,7 +157,7 @@ def _recorded(
     constant = frozenset(i for i, out in enumerate((*tensors, *extra)) if not out._requires_grad or i in barred)
     return Recorded(graph, tuple(tracer.sources), result, tuple(leaves), tuple(extra), tuple(writes), tuple(binds),
                     tuple(tracer.grads), tuple(tracer.looks), tuple(tracer.extents), tracer.formulas,
-                    tuple(tracer.random), tuple(changed), shown, shared, barred, watch.changed(), constant)
+                    tuple(tracer.random), tuple(changed), shown, shared, barred, watch.changed(), constant, views)
 
 
 def _binds(tracer: Tracer, first: int) -> tuple[list[Tensor], list[GradBind | DataBind]]:

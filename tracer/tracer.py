@@ -55,6 +55,7 @@ class Tracer:
         self._unseen_counts: dict[int, int] = {}  # by version counter: writes that it doesn't tell of
         self._linked: dict[int, Any] = {}  # by the counter of a `.data`: that of the tensor it was taken from
         self.grads: list[tuple[Any, bool]] = []  # whether a tensor had a `.grad` when it was looked at
+        self.views: dict[int, Any] = {}  # tensors from outside that were taken as views of others from outside
         self._set: set[int] = set()  # tensors whose `.grad` was set
         self._owners: dict[int, Tensor] = {}  # tensors that are the `.grad` of one from outside
         self.held: dict[Any, Tensor] = {}  # by a mask's node, the places where it holds
@@ -142,6 +143,8 @@ class Tracer:
             return base
         source = base[0]
         reachable = id(source) in self._objects or self.environment.path_of(source) is not None
+        if reachable and known is None:
+            self.views[id(tensor)] = (tensor, source)
         return base if reachable else None
 
     def _capture(self, value: Any) -> Node:
@@ -374,6 +377,7 @@ class Tracer:
         # tensors that escaped point here, and must not be pointed to: cycles would keep the whole history
         self.builder, self.journal = GraphBuilder(), Outside()
         self.prints.clear()
+        self.views.clear()
         for known in (self._bound, self._roots, self._objects, self._aliases, self._owners, self._moved,
                       self.held):
             known.clear()
