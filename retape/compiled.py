@@ -177,7 +177,8 @@ class CompiledFunction:
         groups[:] = [*fitting, *[group for group in groups if group not in fitting][:OTHERS]]
         if sum(len(group.traces) for group in fitting) >= self.budget or len(fitting) > self.budget:
             return self._over_budget(call, fitting) if commit else None
-        environment = fitting[0].environment.refreshed() if fitting else Environment(self.function, call.objects)
+        environment = fitting[0].environment.refreshed() if fitting and fitting[0].environment.distinct() \
+            else Environment(self.function, call.objects)
         before = state.printed
         try:
             recorded = self._recorded(call, environment, commit, any(group.counted for group in fitting))

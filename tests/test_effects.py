@@ -629,4 +629,22 @@ def test_a_name_that_led_to_a_view_of_another() -> None:
 
         return function, arguments, lambda: box
 
-    agree(make, 4, gradients=False)
+    agree(make, 12, gradients=False)
+
+
+def test_names_that_led_to_one_tensor_part_again() -> None:
+    def make() -> World:
+        box = {"read": tensor(3, seed=1), "written": tensor(3, seed=2)}
+        own = dict(box)
+
+        def function(x: Any) -> Any:
+            box["written"].mul_(0.5)
+            return x + box["read"]
+
+        def arguments(call: int) -> Any:
+            box["written"] = box["read"] if call % 3 == 1 else own["written"]
+            return (tensor(3, seed=call),)
+
+        return function, arguments, lambda: [box, own]
+
+    agree(make, 9)

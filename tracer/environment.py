@@ -56,6 +56,11 @@ class Environment:
             self._find = finder(self.paths)
         return self._find()
 
+    def distinct(self) -> bool:
+        """Whether tensors and arrays that had a path each still are different objects."""
+        found = [id(path.follow()) for path in self.paths if path.check == "array"]
+        return len(set(found)) == len(found)
+
     def refreshed(self) -> Environment:
         """Itself for another trace: the tensors and containers that the paths lead to now are those of the function."""
         self._objects.clear()
