@@ -390,6 +390,7 @@ def _matrix_cases(x: Any, y: Any) -> dict[str, list[tuple[tuple[Any, ...], tuple
     return {
         "solve": [((square, y), ("general",)), ((square[0], y[1].copy()), ("general",)), ((square[0], y), ("general",)),
                   ((square, y), ("lower",)), ((square, y[0].copy()), ("upper",)), ((square[:0], y[:0]), ("general",))],
+        "slogdet": [((square,), ()), ((-square[0],), ()), ((square[:0],), ())],
         "cholesky": [((even + 4 * np.eye(3, dtype=x.dtype),), ()), ((np.eye(3, dtype=x.dtype) * 2,), ())],
         "eigh": [((spread,), ()), ((spread[0],), ())],
         "qr": [((square,), ()), ((stretched.swapaxes(-1, -2).copy(),), ()), ((stretched,), ()), ((square[0],), ())],

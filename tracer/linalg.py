@@ -11,7 +11,7 @@ import numpy as np
 from retape.ir.errors import InvalidOperands, ShapeError
 
 from .arranging import tril, triu
-from .creation import arange, eye, full
+from .creation import eye
 from .numeric import where
 from .products import cross, matmul, vecdot
 from .statistics import norm as p_norm
@@ -88,31 +88,18 @@ def lstsq(A: Any, B: Any, rcond: float | None = None) -> Any:
 # ---- determinants
 
 
-def _eliminated(A: Any) -> tuple[Tensor, Tensor]:
-    """The diagonal of U in A = P @ L @ U, and the determinant of P."""
-    a = floating(A)
-    packed, n = primitive("lu", a), a.shape[-1]
-    refuse(a.shape[-2] != n, f"a determinant of shape {a.shape}", "it takes square matrices over the last two dims",
-           "check the shape", ShapeError)
-    exchanged = primitive("ne", packed[..., n + 1].detach(), arange(1, n + 1))
-    parity = primitive("prod", where(exchanged, full((), -1, dtype=a.dtype), 1), axis=(a.ndim - 2,), keepdims=False)
-    return packed.diagonal(0, -2, -1), parity
-
-
 @composed(space="linalg")
 def slogdet(A: Any) -> Any:
     """Sign and logarithm of the absolute value of the determinant."""
-    line, parity = _eliminated(A)
-    at = (line.ndim - 1,)
-    sign = primitive("prod", primitive("sign", line.detach()), axis=at, keepdims=False) * parity
-    return SlogDet(sign, primitive("sum", primitive("log", abs(line)), axis=at, keepdims=False))
+    packed = primitive("slogdet", floating(A))
+    return SlogDet(packed[..., 0].detach(), packed[..., 1])
 
 
 @composed(space="linalg")
 def det(A: Any) -> Tensor:
     """The determinant. Its derivative at singular matrices is an error."""
-    line, parity = _eliminated(A)
-    out: Tensor = primitive("prod", line, axis=(line.ndim - 1,), keepdims=False) * parity
+    sign, logarithm = slogdet(A)
+    out: Tensor = sign * primitive("exp", logarithm)
     return out
 
 

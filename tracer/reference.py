@@ -76,7 +76,7 @@ def element_types(op: Op) -> str:
     return "all" if len(kinds) == 4 else ", ".join(kinds)
 
 
-_FLOATS = frozenset({"solve", "cholesky", "eigh", "qr", "svd", "pinv", "matrix_exp", "polygamma",
+_FLOATS = frozenset({"solve", "slogdet", "cholesky", "eigh", "qr", "svd", "pinv", "matrix_exp", "polygamma",
                      "lu", "erfinv"})
 
 

@@ -113,6 +113,23 @@ def _identity(b: Any, n: int, dtype: Any) -> Any:
     return b.mul(mask(b, n, dtype, True, 1.0), mask(b, n, dtype, False, 1.0))
 
 
+def _slogdet(x: Any) -> Any:
+    return np.stack(np.linalg.slogdet(x), axis=-1)
+
+
+def _slogdet_rule(b: Any, ct: Any, x: Any, types: Any) -> Any:
+    *lead, n, _ = types[0].shape
+    logarithm = b.reshape(part(b, ct, tuple(lead), 1), shape=(*lead, 1, 1))
+    inverse = b.solve(_t(b, x, types[0]), _identity(b, n, types[0].dtype), structure="general")
+    return b.mul(logarithm, inverse)
+
+
+register("slogdet", "x", "library", infer=lambda x: TensorType(_matrix("slogdet", x, True, False).dtype,
+                                                               (*x.shape[:-2], 2)),
+         eager=_slogdet, vjp=(_slogdet_rule,), domain=DOMAIN, promotion="float", cost=20.0, ulp=512.0,
+         doc="Sign and logarithm of the absolute value of the determinant, packed as two elements.")
+
+
 # ---- factorisations
 
 
