@@ -490,8 +490,11 @@ def _structural_samples(op: Op, dtypes: Sequence[Any] | None) -> Iterator[Sample
             except DtypeError:
                 continue
             yield Sample(op, arrays, attrs, f"{dtype.short}-{number}")
-            if op.kind == "view" and number < 3:
+            if arrays and number < 3:
                 yield Sample(op, strided_copies(arrays), attrs, f"{dtype.short}-{number}-strided")
+            if number == 0 and arrays and arrays[0].ndim > 2 and op.name != "places":  # which counts what it finds
+                row = np.broadcast_to(arrays[0][:1], arrays[0].shape)
+                yield Sample(op, (row, *arrays[1:]), attrs, f"{dtype.short}-{number}-broadcast")
 
 
 def samples(op: Op, *dtypes: Any) -> list[Sample]:
