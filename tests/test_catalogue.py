@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import sympy
-from support import Sample, all_ops, assert_close, executions, samples
+from support import Sample, all_ops, assert_close, dtypes_of, executions, samples
 
 import retape as rt
 from retape.ir import CATALOGUE, Op, TensorType, dtype_of, verify
@@ -52,7 +52,36 @@ def test_entry_is_complete(op: Op) -> None:
 
 
 def test_the_catalogue_stays_small() -> None:
-    assert len(CATALOGUE.keys() - MARKERS) < 100  # markers compute nothing
+    made_by_passes = {"matmul_add", "embed_sum"}
+    assert len(CATALOGUE.keys() - MARKERS - made_by_passes) < 100  # markers compute nothing
+
+
+SAMPLES: dict[str, Any] = {
+    "contiguous": lambda a: a.size > 1 and a.flags.c_contiguous,
+    "strided": lambda a: a.size > 1 and not a.flags.c_contiguous and 0 not in a.strides,
+    "broadcast": lambda a: a.size > 1 and 0 in a.strides,
+    "0-dim": lambda a: a.ndim == 0,
+    "empty": lambda a: a.size == 0,
+}
+# what these do to a dim or to matrices has no meaning without one
+NEED_DIMS = frozenset({
+    "fft", "matmul", "matmul_add", "solve", "slogdet", "cholesky", "eigh", "qr", "svd", "lu", "pinv", "matrix_exp",
+    "cat", "unfold", "gather", "scatter_add", "put"})
+
+
+@pytest.mark.parametrize("op", [op for op in OPS if op.kind != "source"], ids=ids)
+def test_there_are_samples_of_every_kind(op: Op) -> None:
+    """Of element types, too: both floats, and integers where the op takes them."""
+    cases = samples(op)
+    for kind, holds in SAMPLES.items():
+        broadcast = kind == "broadcast" and any(len({a.shape for a in sample.arrays}) > 1 for sample in cases)
+        if not broadcast and not (kind == "0-dim" and op.name in NEED_DIMS):
+            assert any(holds(array) for sample in cases for array in sample.arrays), f"no {kind} sample"
+    types = {array.dtype.name for sample in cases for array in sample.arrays}
+    floats = {"float32", "float64"} if op.name != "fft" else {"complex64", "complex128"}
+    assert op.name in ("bitwise_and", "places") or floats <= types
+    taken = {dtype.numpy.name for dtype in dtypes_of(op)} if op.kind in ("pointwise", "reduction") else set()
+    assert taken <= types
 
 
 def test_names_are_unique_under_any_case() -> None:

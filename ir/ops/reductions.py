@@ -149,11 +149,12 @@ def _infer_scan(x: OperandType, axis: int) -> TensorType:
 
 
 def _cumsum(x: Any, axis: int) -> Any:
-    return np.cumsum(x, axis=axis, dtype=np.int64 if x.dtype.kind in "bui" else None)
+    return np.cumsum(x, axis=axis, dtype=np.int64 if x.dtype.kind in "bui" else None).reshape(x.shape)
 
 
-def _cumsum_rule(b: Any, ct: Any, axis: int) -> Any:
-    return b.flip(b.cumsum(b.flip(ct, axis=(axis,)), axis=axis), axis=(axis,))
+def _cumsum_rule(b: Any, ct: Any, types: Any, axis: int) -> Any:
+    turned = (axis,) if types[0].shape else ()
+    return b.flip(b.cumsum(b.flip(ct, axis=turned), axis=axis), axis=turned)
 
 
 register("cumsum", "x", "library", infer=_infer_scan, eager=_cumsum,
