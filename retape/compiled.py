@@ -65,6 +65,7 @@ class CompiledFunction:
         self._known: dict[Any, list[Group]] = {}
         self._templates = Templates()
         self._eager_keys: set[Any] = set()  # signatures that run eagerly for good
+        self._plain = ""  # why a trace with formulas of its extents was last given up
         # the graph's name has to be one that Python accepts: `lambda_` for a lambda
         self.__qualname__ = getattr(function, "__qualname__", type(function).__name__)
         name = re.sub(r"\W", "", getattr(function, "__name__", type(function).__name__)) or "function"
@@ -151,6 +152,8 @@ class CompiledFunction:
         lines = [f"{self.__qualname__}: {len(self.specializations)} trace(s)"]
         environments = dict.fromkeys(known.environment for known in self.specializations)
         lines += [f"  note: {line}" for line in dict.fromkeys(n for e in environments for n in notices(e))]
+        if self._plain:
+            lines.append(f"  note: extents are plain ints, each with a trace: formulas led to {self._plain}")
         for number, known in enumerate(self.specializations):
             lines.append(f"  [{number}] " + known.explain().replace("\n", "\n      "))
         return "\n".join(lines)
@@ -198,13 +201,16 @@ class CompiledFunction:
         """The call's trace: with formulas of the extents that have changed, or that values decide (`counted`), unless
         the function can't do with them."""
         varying = self._templates.varying(call)
+        reason = ""
         if varying or counted:
             try:
                 return trace(self.function, self._name, self._of, call.named_leaves, call.rebuild, environment, commit,
                              varying, partial(self._templates.check, call))
-            except Exception:
-                pass  # perhaps it wants ints and nothing else, perhaps it raises by itself: this is to be seen
-        return trace(self.function, self._name, self._of, call.named_leaves, call.rebuild, environment, commit)
+            except Exception as error:  # perhaps it wants ints and nothing else; what it raises by itself comes again
+                reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+        recorded = trace(self.function, self._name, self._of, call.named_leaves, call.rebuild, environment, commit)
+        self._plain = reason or self._plain
+        return recorded
 
     def _keep(self, call: Call, groups: list[Group], fitting: list[Group], recorded: Recorded, environment: Environment,
               commit: bool) -> None:

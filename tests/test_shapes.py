@@ -118,6 +118,15 @@ def test_a_loop_over_a_shape_is_specialised() -> None:
     assert agree(over_sizes(ANY["range"]), 12, rtol=1e-10).traces == 12
 
 
+def test_formulas_that_are_given_up_are_explained() -> None:
+    f = rt.compile(lambda x: x.sum() * (2.0 if type(x.shape[0]) is int else 3.0))
+    g = rt.compile(lambda x: x.sum() * x.shape[0])
+    for n in (4, 5, 6):
+        assert float(f(rt.ones(n))) == 2 * n and float(g(rt.ones(n))) == n * n
+    assert f.traces == 3 and "plain ints" in f.explain() and "the first trace is another" in f.explain()
+    assert g.traces == 2 and "plain ints" not in g.explain()
+
+
 def test_guards_of_extents_are_explained() -> None:
     @rt.compile
     def f(x: Any) -> Any:
