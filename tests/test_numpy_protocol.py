@@ -43,7 +43,10 @@ FUNCTIONS: list[tuple[str, Any]] = [
     ("outer", lambda x: np.outer(x[0], x[1])), ("tril", lambda x: np.tril(x)), ("triu", lambda x: np.triu(x, 1)),
     ("round", lambda x: np.round(x)), ("ones_like", lambda x: np.ones_like(x)),
     ("zeros_like", lambda x: np.zeros_like(x)),
-    ("einsum", lambda x: np.einsum("ij,kj->ik", x, x)), ("tensordot", lambda x: np.tensordot(x, x.T, 1)),
+    ("einsum", lambda x: np.einsum("ij,kj->ik", x, x)),
+    ("einsum of numbers", lambda x: np.einsum(x, [3, 1], x, [0, 1], [0, 3])),
+    ("einsum of ellipses", lambda x: np.einsum(x, [..., 1], x, [..., 1])),
+    ("tensordot", lambda x: np.tensordot(x, x.T, 1)),
     ("kron", lambda x: np.kron(x[:2], x[1:])), ("inner", lambda x: np.inner(x, x)), ("trace", lambda x: np.trace(x)),
     ("vdot axes", lambda x: np.tensordot(x, x, axes=([0, 1], [0, 1]))), ("cumprod", lambda x: np.cumprod(x, axis=1)),
     ("cumsum flat", lambda x: np.cumsum(x)), ("sort", lambda x: np.sort(x, axis=0)),
@@ -186,6 +189,13 @@ def test_what_is_not_known_is_refused(call: Any) -> None:
         call(rt.from_numpy(A))
     assert "np." in str(caught.value) and "test_numpy_protocol.py:" in str(caught.value)
     np.testing.assert_array_equal(A, before)
+
+
+def test_indices_without_an_equation_are_checked() -> None:
+    x = rt.ones(2, 3)
+    for given in ((x,), (x, 1), (x, ["i", "j"]), (x, [0, 30]), (x, [0, 1], x, [0, 1], "ij")):
+        with pytest.raises(rt.errors.InvalidOperands, match="without an equation"):
+            rt.einsum(*given)
 
 
 def test_options_that_would_be_lost_are_refused() -> None:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from retape.ir.errors import ShapeError
+from retape.ir.errors import InvalidOperands, ShapeError
 from retape.ir.ops.products import mismatch
 
 from .apply import located
@@ -149,7 +149,13 @@ def cross(input: Any, other: Any, dim: int = -1) -> Tensor:
 
 @composed(method=False)
 def einsum(equation: Any, *operands: Any) -> Tensor:
-    """Sums of products over named indices, as in "ij,jk->ik"; "..." stands for dims that broadcast."""
+    """Sums of products over named indices, as in "ij,jk->ik"; "..." stands for dims that broadcast.
+
+    Indices may also be numbers, in a list behind each operand and one for the result: `einsum(a, [0, 1], b, [1, 2],
+    [0, 2])`.
+    """
+    if not isinstance(equation, str):
+        equation, operands = _named((equation, *operands))
     if len(operands) == 1 and isinstance(operands[0], (list, tuple)):
         operands = tuple(operands[0])
     tensors = [tensor_of(o) for o in operands]
@@ -174,6 +180,18 @@ def einsum(equation: Any, *operands: Any) -> Tensor:
     if term != result:
         tensor = primitive("permute", tensor, axes=tuple(term.index(name) for name in result))
     return tensor
+
+
+def _named(given: tuple[Any, ...]) -> tuple[str, tuple[Any, ...]]:
+    """The equation and the operands of a call with numbers for indices."""
+    count = len(given) // 2
+    operands, lists = given[: 2 * count : 2], [*given[1 : 2 * count : 2], *given[2 * count :]]
+    known = set(range(26)) | {...}
+    refuse(not count or not all(isinstance(one, (list, tuple)) and known.issuperset(one) for one in lists),
+           "`einsum` without an equation", "indices are numbers from 0 to 25, in a list behind each operand",
+           'write an equation, as in `einsum("ij,jk->ik", a, b)`', InvalidOperands)
+    terms = ["".join("..." if i is ... else chr(ord("a") + i) for i in one) for one in lists]
+    return ",".join(terms[:count]) + "".join(f"->{term}" for term in terms[count:]), operands
 
 
 def _parsed(equation: str, tensors: Sequence[Tensor]) -> tuple[list[str], str]:
