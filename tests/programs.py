@@ -189,7 +189,11 @@ def comparison(w: Writer) -> None:
     if x is None:
         return
     other = w.draw(st.sampled_from([0, 0.5, -1])) if w.value(x).dtype is not I64 else w.draw(st.integers(-2, 2))
-    w.add(w.draw(st.sampled_from(["lt", "le", "gt", "ge", "eq", "ne"])), x, other, exact=True)
+    name = w.draw(st.sampled_from(["lt", "le", "gt", "ge", "eq", "ne"]))
+    if name == "ge":  # `le` the other way round
+        w.add("le", other, x, exact=True)
+    else:
+        w.add(name, x, other, exact=True)
 
 
 def logic(w: Writer) -> None:

@@ -296,6 +296,12 @@ def absolute(input: Any) -> Tensor:
 # ---- tests
 
 
+@composed(in_place=True)
+def ge(input: Any, other: Any) -> Tensor:
+    """Where `x >= y`."""
+    return primitive("le", other, input)
+
+
 @composed
 def isnan(input: Any) -> Tensor:
     """Where `x` is not a number."""

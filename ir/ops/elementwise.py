@@ -206,7 +206,7 @@ pointwise("round", "x", np.rint, STEP, kernel="rint({x})", form="floor(x + Ratio
 for _name, _ufunc, _sign_text, _relation in (
     ("eq", np.equal, "==", "Eq(x, y)"), ("ne", np.not_equal, "!=", "Ne(x, y)"),
     ("lt", np.less, "<", "x < y"), ("le", np.less_equal, "<=", "x <= y"),
-    ("gt", np.greater, ">", "x > y"), ("ge", np.greater_equal, ">=", "x >= y"),
+    ("gt", np.greater, ">", "x > y"),
 ):
     pointwise(_name, "x y", _ufunc, TRUTH, kernel=f"{{x}} {_sign_text} {{y}}", form=_relation, result=b1,
                doc=f"Where `x {_sign_text} y`.")
