@@ -43,6 +43,11 @@ class Assembly:
     placed: set[int] = field(default_factory=set)
     writers: list[Task] = field(default_factory=list)
 
+    @property
+    def copied(self) -> list[Operand]:
+        """What the step of the assembly itself reads beside the base: parts, or the factors of a product."""
+        return [value for value, _ in self.parts] if is_assembled(self.node) else list(self.node.inputs[1:])
+
 
 def is_assembled(node: Node) -> bool:
     """Whether an operation is carried out by writing parts to their places."""

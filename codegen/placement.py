@@ -186,7 +186,7 @@ class Placement:
         """Whether the base can be changed where it lies, since nothing reads it any more; orders the steps so."""
         node, order = assembly.node, self.order
         if base.type.shape != node.type.shape or not self._movable(base, self.draft.views[node]) \
-                or any(base in order.sources(v) for v, _ in assembly.parts if isinstance(v, Node)):
+                or any(base in order.sources(v) for v in assembly.copied if isinstance(v, Node)):
             return False
         return all(order.before(first, order.home[base]) for first in lead) \
             and all(order.before(reader, node) for reader in order.readers[base] if reader is not node)

@@ -113,3 +113,18 @@ def test_products_that_add_to_their_result(function: Any, expected: tuple[int, i
 ])
 def test_batches_of_tiny_products_are_kernels(function: Any, shapes: Any, expected: tuple[int, int, int]) -> None:
     assert steps(function, *map(RNG.standard_normal, shapes)) == expected
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_a_product_that_reads_what_it_is_added_to(swapped: bool) -> None:
+    """BLAS would write to a factor while it reads it."""
+    x, y = np.random.default_rng(0).normal(size=(2, 200, 200))
+
+    def f(x: Any, y: Any) -> Any:
+        t = rt.exp(x * 0.01)
+        return t + (y @ t if swapped else t @ y)
+
+    t = np.exp(x * 0.01)
+    compiled = rt.compile(f)
+    for _ in range(2):
+        np.testing.assert_allclose(compiled(x, y), t + (y @ t if swapped else t @ y), rtol=1e-12, atol=1e-12)
