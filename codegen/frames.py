@@ -17,7 +17,7 @@ __all__ = ["Edition", "Frame"]
 @dataclass(frozen=True, slots=True, eq=False)
 class Edition:
     """A tree at one time: where it begins, how many inputs are given, the bases of these and of the results that are
-    allocated before a walk, what makes those, bytes of workspace, the number of bases, the most operands of a row."""
+    allocated before a walk, what makes those, bytes of workspace, the numbers of bases and of cells."""
 
     generation: int = 0
     root: int = 0
@@ -26,18 +26,19 @@ class Edition:
     makers: list[Callable[[], Any]] = field(default_factory=list)
     size: int = 0
     bases: int = 0
-    most: int = 1
+    cells: int = 0
 
 
 class Frame:
     """Header and bases as native code reads them, a workspace, and arrays by the bases that they were put at."""
 
-    __slots__ = ("bases", "edition", "header", "held", "memory", "room", "status")
+    __slots__ = ("bases", "cells", "edition", "header", "held", "memory", "room", "status")
 
     def __init__(self) -> None:
         self.edition: Edition | None = None
-        self.header = np.zeros(3, np.int64)
+        self.header = np.zeros(4, np.int64)
         self.bases = np.zeros(0, np.int64)
+        self.cells = np.zeros(0, np.int64)
         self.status = np.zeros(1, np.int64)
         self.room = 0
         self.memory: Any = None
@@ -55,7 +56,9 @@ class Frame:
             self.memory = raw[shift : shift + self.room]
         self.bases[ARENA] = self.memory.ctypes.data if self.room else 0
         self.bases[STATUS] = self.status.ctypes.data
-        self.header[:] = edition.root, edition.generation, edition.most
+        if edition.cells > len(self.cells):
+            self.cells = np.zeros(max(edition.cells, 2 * len(self.cells)), np.int64)
+        self.header[:3] = edition.root, edition.generation, self.cells.ctypes.data
 
     def put(self, base: int, array: Any) -> None:
         """Let a base be an array's memory."""

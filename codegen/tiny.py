@@ -24,6 +24,7 @@ __all__ = ["emit_tiny", "suits"]
 
 ELEMENTS = 64
 STATEMENTS = 400
+LONE = ("vm_pow_f64(", "vm_lone_pow_f64(")  # the form for one number at a time
 MOVES = frozenset({"cat", "embed", "slice_scatter"})
 
 
@@ -105,7 +106,7 @@ class _Scalars:
             texts = [self.text(part, node) for part in parts]
             if node.op.name == "where" and not isinstance(parts[0], str):
                 texts[0] = str(bool(parts[0]))
-            atoms.append(self.variable(element_text(node, texts), node, index))
+            atoms.append(self.variable(element_text(node, texts).replace(*LONE), node, index))
         self.atoms[node] = _array(atoms, node.type.shape)
 
     def text(self, atom: Any, reader: Node) -> str:

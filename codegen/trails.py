@@ -52,7 +52,7 @@ class Trails:
         self._bodies: dict[Hashable, list[Any]] = {}
         self._words: list[Any] = []  # operands, which rows point to
         self._stops: list[Stop] = []
-        self._most = 1
+        self._cells = 0  # where addresses of operands are put in a walk
         self._root: Stage | None = None
         self._frames: list[Frame] = []
         self._branches: dict[int, Stage] = {}  # by the addresses of their rows
@@ -152,7 +152,7 @@ class Trails:
         outputs = [self._base(("output", i)) for i in range(len(self._outputs or ()))]
         slots = np.array([*self._given, *outputs], np.int64)
         self.edition = Edition(generation, self._root.address, len(self._given), slots, self._makers, self.size,
-                               trail.STATUS + 1 + len(self._bases), self._most)
+                               trail.STATUS + 1 + len(self._bases), self._cells)
 
     def _secure(self, values: Sequence[Hashable], stage: Stage | None) -> None:
         """Have values lie where nothing writes from where they are computed to the end of `stage`."""
@@ -255,12 +255,10 @@ class Trails:
                 run = []
             else:
                 run.append([step.kernel, len(operands), len(step.buffers), step.ints.ctypes.data, step.extent,
-                            step.grain, step.wake, 0])
-                self._most = max(self._most, len(step.buffers))
+                            step.grain, step.wake, self._new_cells(len(step.buffers))])
                 operands += [word for buffer in step.buffers for word in at[buffer]]
         for (to, offset, size), (base, add) in self._copies(stage, at):
-            run.append([*trail.copy_row(len(operands), size)])
-            self._most = max(self._most, 2)
+            run.append(trail.copy_row(len(operands), size, self._new_cells(2)))
             operands += [to, offset, base, add]
         found.append(run)
         words = np.array(operands or [0], np.int64)
@@ -271,6 +269,12 @@ class Trails:
         if not part.hosts:
             self._bodies[key] = found
         return found
+
+    def _new_cells(self, count: int) -> int:
+        """Cells for the addresses of a row's operands: how many bytes are before them."""
+        first = self._cells
+        self._cells += 1 + count
+        return 8 * first
 
     def _locations(self, stage: Stage) -> dict[Any, tuple[int, int]]:
         """Base and offset of each buffer of a stage's part."""

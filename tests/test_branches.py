@@ -75,7 +75,7 @@ def test_values_lead_to_their_rows(size: int, documented: bool) -> None:
     rows = np.array([trail.branch(3, 0, size), *([trail.STOP, i, 0, 0, 0, 0, 0, 0] for i in range(len(values)))],
                     np.uint64)
     fork = trail.Fork(rows, 0, (3, 0, size))
-    header = np.array([trail.row_address(rows, 0), 1, 1], np.int64)
+    header = np.array([trail.row_address(rows, 0), 1, 0, 0], np.int64)
     bases = np.array([0, 0, status.ctypes.data, seen.ctypes.data], np.int64)
     none = np.zeros(0, np.int64)
     for number, value in enumerate(values):
@@ -100,7 +100,7 @@ def test_a_walk_takes_what_was_there_when_it_began() -> None:
     for generation in (1, 4, 7):
         fork.lead(bytes(8), trail.row_address(rows, 1 + generation // 3), generation)
     for generation, found in ((0, -1), (1, 0), (3, 0), (4, 1), (6, 1), (7, 2), (9, 2)):
-        header = np.array([trail.row_address(rows, 0), generation, 1], np.int64)
+        header = np.array([trail.row_address(rows, 0), generation, 0, 0], np.int64)
         assert guide.guide().follow(header, bases, np.zeros(0, np.int64), ()) == found
 
 

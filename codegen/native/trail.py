@@ -27,9 +27,9 @@ def row_address(rows: Rows, number: int) -> int:
     return int(rows.ctypes.data) + number * ROW_WORDS * 8
 
 
-def copy_row(operands: int, size: int) -> list[int]:
+def copy_row(operands: int, size: int, cells: int) -> list[int]:
     """A row that copies bytes between two operands: to, from."""
-    return [guide().copy, operands, 2, 0, size, 0, 0, 0]
+    return [guide().copy, operands, 2, 0, size, 0, 0, cells]
 
 
 def _pieces(size: int) -> list[tuple[int, int]]:

@@ -1,7 +1,10 @@
 """The LLVM text that walks the rows of trace trees, and of its built-in; ``guide`` fills in the numbers.
 
 Rows have eight words. One that calls a kernel has: kernel, address of its operands, their number, address of its
-integers, hi, grain, whether to wake threads. An operand is a base, by its number, and a number of bytes to add to it.
+integers, hi, grain, whether to wake threads, where its cells are. An operand is a base, by its number, and a number of
+bytes to add to it. The first time in a walk that a row is come to, the addresses of its operands are put into its
+cells, behind the walk's number; rows with the same cells have the same operands.
+
 The two other kinds have small numbers in place of a kernel:
 
 * 0, base, bytes to add, size, table, then the row, value and generation of one entry: look at 1, 2, 4 or 8 bytes and go
@@ -19,7 +22,7 @@ UNKNOWN, REFUSED = -1, -2
 NOTHING, ARENA, STATUS = 0, 1, 2  # the first bases: none (for addresses), the workspace, where kernels report errors
 FACTOR = 0x9E3779B97F4A7C15  # 2 ** 64 over the golden ratio (Knuth's multiplicative hashing); its upper half is used
 
-# Arguments: the header (address of the first row, generation, the largest number of operands) and the bases.
+# Arguments: the header (address of the first row, generation, address of the cells, number of walks) and the bases.
 DESCEND = """
 declare ptr @"{prefix}_move"(ptr, ptr, i64)
 
@@ -45,8 +48,11 @@ entry:
   %header.1 = getelementptr i64, ptr %header, i64 1
   %generation = load i64, ptr %header.1
   %header.2 = getelementptr i64, ptr %header, i64 2
-  %most = load i64, ptr %header.2
-  %room = alloca ptr, i64 %most
+  %cells = load ptr, ptr %header.2
+  %header.3 = getelementptr i64, ptr %header, i64 3
+  %walks = load i64, ptr %header.3
+  %walk = add i64 %walks, 1
+  store i64 %walk, ptr %header.3
   %status.field = getelementptr ptr, ptr %bases, i64 {status}
   %status = load ptr, ptr %status.field
   br label %step
@@ -58,9 +64,18 @@ step:
   %row.4 = getelementptr i64, ptr %row, i64 4
   %code = load i64, ptr %row
   %control = icmp ult i64 %code, 2
-  br i1 %control, label %check, label %gather
+  br i1 %control, label %check, label %kernel.row
 
+kernel.row:
+  %row.7 = getelementptr i64, ptr %row, i64 7
+  %cell.bytes = load i64, ptr %row.7
+  %mark = getelementptr i8, ptr %cells, i64 %cell.bytes
+  %room = getelementptr ptr, ptr %mark, i64 1
+  %marked = load i64, ptr %mark
+  %ready = icmp eq i64 %marked, %walk
+  br i1 %ready, label %call, label %gather
 gather:
+  store i64 %walk, ptr %mark
   %operands = load ptr, ptr %row.1
   %count = load i64, ptr %row.2
   br label %operand
@@ -145,11 +160,11 @@ search:
   %value = phi i64 [ %from.1, %look.1 ], [ %from.2, %look.2 ], [ %from.4, %look.4 ], [ %from.8, %look.8 ]
   %near.field = getelementptr i64, ptr %row, i64 5
   %near = load atomic ptr, ptr %near.field acquire, align 8
-  %row.7 = getelementptr i64, ptr %row, i64 6
-  %near.value = load i64, ptr %row.7
+  %near.value.field = getelementptr i64, ptr %row, i64 6
+  %near.value = load i64, ptr %near.value.field
   %near.same = icmp eq i64 %near.value, %value
-  %row.8 = getelementptr i64, ptr %row, i64 7
-  %near.age = load i64, ptr %row.8
+  %near.age.field = getelementptr i64, ptr %row, i64 7
+  %near.age = load i64, ptr %near.age.field
   %near.there = icmp sle i64 %near.age, %generation
   %near.there.same = and i1 %near.same, %near.there
   %near.known = icmp ne ptr %near, null

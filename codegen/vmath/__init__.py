@@ -28,6 +28,7 @@ from retape.codegen.vmath import (
     inverse_trig,
     power,
     roots,
+    tabled,
     trig,
 )
 
@@ -63,6 +64,7 @@ _UNARY: dict[str, Callable[..., Any]] = {
 }
 _BINARY: dict[str, Callable[..., Any]] = {
     "pow": power.pow,
+    "lone_pow": tabled.pow,
     "atan2": inverse_trig.atan2,
     "hypot": roots.hypot,
 }

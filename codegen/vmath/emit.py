@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from llvmlite import ir
@@ -41,6 +41,18 @@ def call(value: Value, intrinsic: str, others: list[Any]) -> Value:
     function_type = ir.FunctionType(value.ir.type, [a.type for a in arguments])
     function = value.builder.module.declare_intrinsic(intrinsic, [value.ir.type], function_type)
     return Value(value.builder, value.builder.call(function, arguments))
+
+
+def load(name: str, table: Callable[[], Sequence[float]], index: Value) -> Value:
+    """`value.lookup`: a load from a constant of the kernel's module."""
+    builder = index.builder
+    known = builder.module.globals.get(f"retape_table_{name}")
+    if known is None:
+        words = table()
+        kind = ir.ArrayType(_LLVM["double"], len(words))
+        known = ir.GlobalVariable(builder.module, kind, f"retape_table_{name}")
+        known.initializer, known.global_constant, known.linkage = ir.Constant(kind, words), True, "internal"
+    return Value(builder, builder.load(builder.gep(known, [_LLVM["i64"](0), index.ir], inbounds=True)))
 
 
 def prefer_wide_vectors(function: Any) -> None:

@@ -8,7 +8,7 @@ Literals are weak in both worlds (NumPy's NEP 50): `x * 2.1` stays f32 where x i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -205,6 +205,15 @@ def sqrt(x: Scalar) -> Scalar:
 def copysign(magnitude: Scalar, sign: Scalar) -> Scalar:
     """|magnitude| with the sign bit of the second argument."""
     return magnitude.call("llvm.copysign", sign) if isinstance(sign, Value) else np.copysign(magnitude, sign)
+
+
+def lookup(name: str, table: Callable[[], Sequence[float]], index: Scalar) -> Scalar:
+    """The f64 at an index, an unsigned integer, of a table that has this name in compiled code."""
+    if isinstance(index, Value):
+        from retape.codegen.vmath.emit import load
+
+        return load(name, table, index)
+    return np.float64(table()[int(index)])
 
 
 def horner(x: Scalar, coefficients: Sequence[float]) -> Scalar:

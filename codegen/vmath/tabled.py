@@ -1,0 +1,123 @@
+"""Powers of one number at a time, by tables: half as long a chain of dependent operations as the vector form has.
+
+P. T. P. Tang, "Table-driven implementation of the logarithm function in IEEE floating-point arithmetic" and "... of the
+exponential function ..." (ACM TOMS 16, 1990, and 15, 1989). The logarithm: x = 2^k m, and m is near one of 128 numbers
+c whose reciprocals have 16 bits, so that r = m/c - 1 comes from exact products; log(x) = k ln2 + log(c) + log(1+r) is
+formed as a sum of two floats. The exponential: n/128 of an octave is taken from a table, the rest is a short series.
+
+A table is a load for each number, which vectors would have to gather: `power` has the form for loops.
+"""
+
+from __future__ import annotations
+
+import math
+from decimal import Decimal, localcontext
+from functools import cache
+
+from retape.codegen.vmath.exp_log import clamp
+from retape.codegen.vmath.formats import F64
+from retape.codegen.vmath.power import head, pow_special, pow_wide
+from retape.codegen.vmath.value import Scalar, bits, constant, f32, f64, fabs, from_bits, is_f32, lookup, select
+
+PARTS = 128
+ROOT = 0x3FE6B00000000000
+"""The pattern of the least m, about sqrt(1/2); 1 lies inside of one of the 128 intervals of patterns from there on."""
+STEP = 1 << 45
+"""How many patterns an interval has."""
+LN2_HEAD, LN2_TAIL = 0.6931471805598903, 5.497923018708371e-14
+"""ln(2): a multiple of 2^-43, which times k is exact, and the rest."""
+
+PART_HEAD, PART_TAIL = 0.0054152123482253955, -1.0082281460997769e-13
+"""ln(2)/128: a multiple of 2^-42, which times n is exact, and the rest."""
+
+
+@cache
+def log_table() -> tuple[float, ...]:
+    """For each interval of m: 1/c to 16 bits, log(c) to a multiple of 2^-43, the rest of log(c), and a zero."""
+    words: list[float] = []
+    with localcontext() as context:
+        context.prec = 50
+        for part in range(PARTS):
+            middle = ROOT + part * STEP + STEP // 2
+            exponent, mantissa = (middle >> 52) - 1023, middle & ((1 << 52) - 1)
+            inverse = round(2.0**16 / math.ldexp(1.0 + mantissa / 2.0**52, exponent)) / 2.0**16
+            log = -Decimal(inverse).ln()
+            first = round(log * 2**43) / 2.0**43
+            words += [inverse, first, float(log - Decimal(first)), 0.0]
+    return tuple(words)
+
+
+@cache
+def exp_table() -> tuple[float, ...]:
+    """2^(i/128), and what rounding took from it as a part of it."""
+    words: list[float] = []
+    with localcontext() as context:
+        context.prec = 50
+        for part in range(PARTS):
+            power = (Decimal(2).ln() * part / PARTS).exp()
+            words += [float(power), float(power / Decimal(float(power)) - 1)]
+    return tuple(words)
+
+
+def log_pair(x: Scalar) -> tuple[Scalar, Scalar]:
+    """log(x) for f64 x > 0 as head + tail, the head of 26 bits; relative error about 2^-66."""
+    pattern = bits(x)
+    tiny = pattern < 1 << 52
+    pattern = select(tiny, bits(x * 2.0**54), pattern)
+    offset = select(tiny, constant(x, 2.0**52 + 1023 + 54), constant(x, 2.0**52 + 1023))
+    place = pattern - ROOT
+    e = (place + (1023 << 52)) >> 52
+    k = from_bits(e | 0x4330000000000000) - offset  # e in the low bits of 2^52 is added to it
+    m = from_bits(pattern - (e << 52) + (1023 << 52))
+    row = ((place >> 45) & (PARTS - 1)) << 2
+    inverse, first, second = (lookup("log", log_table, row + word) for word in range(3))
+    m_head = from_bits(bits(m) & 0xFFFFFFFF00000000)
+    r_head, r_tail = m_head * inverse - 1.0, (m - m_head) * inverse
+    r = r_head + r_tail
+    known = k * LN2_HEAD + first
+    near = known + r
+    lost = ((known - near) + r_head) + r_tail
+    # log(1+r) = r - r^2/2 + r^3 (...), of which r^2/2 in two parts
+    short = head(r_head)
+    half_square = (-0.5 * short) * short
+    square = r * r
+    series = (1 / 3 - 0.25 * r) + square * ((0.2 - r * (1 / 6)) + square * (1 / 7 - 0.125 * r))
+    total = near + half_square
+    low = (lost + (k * LN2_TAIL + second)) + ((near - total) + half_square)
+    low = low + (-0.5 * (r - short)) * (r + short) + (square * r) * series
+    log = head(total)
+    return log, (total - log) + low
+
+
+def exp_pair(high: Scalar, low: Scalar) -> Scalar:
+    """e^(high + low), f64, for |low| < 0.01. Beyond the range of results it is any number."""
+    shift = F64.magic + 2 * F64.bias * PARTS
+    t = high * (PARTS / math.log(2.0)) + shift
+    n = t - shift
+    r = (high - n * PART_HEAD) + (low - n * PART_TAIL)
+    row = (bits(t) & (PARTS - 1)) << 1
+    both = (bits(t) >> 7) << 52  # as in `formats.scaling`
+    half = (both >> 1) & (F64.top >> 1 & F64.top)
+    power = lookup("exp", exp_table, row) * from_bits(half)
+    square = r * r
+    series = (0.5 + r * (1 / 6)) + square * ((1 / 24 + r * (1 / 120)) + square * (1 / 720))
+    rest = (lookup("exp", exp_table, row + 1) + r) + square * series
+    return (power + power * rest) * from_bits(both - half)
+
+
+def pow_magnitude(a: Scalar, y: Scalar) -> Scalar:
+    """a^y for f64 0 < a < inf; y may be infinite."""
+    log_head, log_tail = log_pair(a)
+    y = clamp(y, -(2.0**70), 2.0**70)  # products with a logarithm stay finite
+    y_head = head(y)
+    high = y_head * log_head
+    power = exp_pair(high, (y - y_head) * log_head + y * log_tail)
+    power = select(high > 710.0, constant(a, math.inf), power)
+    return select(high < -746.0, constant(a, 0.0), power)
+
+
+def pow(x: Scalar, y: Scalar) -> Scalar:
+    """x^y."""
+    if is_f32(x):
+        return pow_special(x, y, f32(pow_wide(f64(fabs(x)), f64(y))))
+    return pow_special(x, y, pow_magnitude(fabs(x), y))
