@@ -233,6 +233,18 @@ def test_error_in_ulps(name: str, ty: str) -> None:
     assert worst <= vmath.ULP[name], (worst, where)
 
 
+@pytest.mark.parametrize("name", ["pow", "lone_pow"])
+def test_high_powers_of_numbers_close_to_one(name: str) -> None:
+    """There the power multiplies the logarithm's error by the most."""
+    random = np.random.default_rng(1)
+    x = 1 + random.uniform(-1, 1, 2000) * 2.0 ** random.uniform(-40, -1, 2000)
+    y = random.uniform(-740, 709, x.size) / np.log(x)
+    with mp.workprec(160):
+        worst = max(_ulps(got, mp.power(mp.mpf(a), mp.mpf(b)), "f64")
+                    for a, b, got in zip(x.tolist(), y.tolist(), _run(name, "f64", [x, y]).tolist(), strict=True))
+    assert worst <= vmath.ULP[name]
+
+
 @pytest.mark.parametrize(("name", "ty"), CASES)
 def test_special_values_are_those_of_numpy(name: str, ty: str) -> None:
     with np.errstate(all="ignore"):

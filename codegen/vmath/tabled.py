@@ -71,20 +71,20 @@ def log_pair(x: Scalar) -> tuple[Scalar, Scalar]:
     m = from_bits(pattern - (e << 52) + (1023 << 52))
     row = ((place >> 45) & (PARTS - 1)) << 2
     inverse, first, second = (lookup("log", log_table, row + word) for word in range(3))
-    m_head = from_bits(bits(m) & 0xFFFFFFFF00000000)
+    # m is rounded to 16 bits: so r_head has 26, its square is exact, and where |r| is least it is 0.
+    m_head = from_bits((bits(m) + (1 << 35)) & 0xFFFFFFF000000000)
     r_head, r_tail = m_head * inverse - 1.0, (m - m_head) * inverse
     r = r_head + r_tail
     known = k * LN2_HEAD + first
     near = known + r
     lost = ((known - near) + r_head) + r_tail
     # log(1+r) = r - r^2/2 + r^3 (...), of which r^2/2 in two parts
-    short = head(r_head)
-    half_square = (-0.5 * short) * short
+    half_square = (r_head * r_head) * -0.5
     square = r * r
     series = (1 / 3 - 0.25 * r) + square * ((0.2 - r * (1 / 6)) + square * (1 / 7 - 0.125 * r))
     total = near + half_square
     low = (lost + (k * LN2_TAIL + second)) + ((near - total) + half_square)
-    low = low + (-0.5 * (r - short)) * (r + short) + (square * r) * series
+    low = low + (-0.5 * r_tail) * (r + r_head) + (square * r) * series
     log = head(total)
     return log, (total - log) + low
 
