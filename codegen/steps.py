@@ -16,6 +16,7 @@ from .division import Chunks, divided, product_work
 from .emit import Emitted
 from .fuse import Group
 from .reuse import Emitter
+from .tiles import tiled
 from .views import Buffer, View, contiguous_view
 
 __all__ = ["Draft", "HostStep", "KernelStep", "Lowered", "ProductStep", "Step", "input_view"]
@@ -109,7 +110,9 @@ class Draft:
 
     def kernel(self, group: Group, stored: set[Node], inlined: set[Node]) -> None:
         """Append the kernel of a group."""
-        divided(self, KernelStep(self.emitter.emit(group, self.views, stored, inlined)))
+        tiles = tiled(self, group, stored, inlined)
+        views = {**self.views, **tiles} if tiles else self.views
+        divided(self, KernelStep(self.emitter.emit(group, views, stored, inlined)))
 
     def copy(self, value: View | Literal, target: View, reader: Node) -> None:
         """Append a kernel that writes a view, or a number, broadcast, to a view."""

@@ -76,6 +76,8 @@ class CompiledFunction:
         self._positional = [p.name for p in parameters
                             if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
         self._simple = len(self._positional) == len(parameters)
+        # arguments by position alone: the leaves of a call are its arguments in order
+        self._ordered = not any(p.kind in (p.KEYWORD_ONLY, p.VAR_KEYWORD) for p in parameters)
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         if instance is None:
@@ -103,7 +105,7 @@ class CompiledFunction:
             return self._without_kernel(call, error)
         if found is None:
             return self._trace(call)
-        if self._simple and call.flat:
+        if self._ordered and call.flat:
             self._entry = make_entry(found[0], self._known[call.key][0], call.leaves, call.tensors)
         return call.finish(*found)
 

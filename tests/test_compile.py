@@ -16,6 +16,7 @@ import pytest
 from support import loops_only
 
 import retape as rt
+from retape.entry import MISS
 from retape.ir.errors import GuardExplosion, UnsupportedOp
 
 RNG = np.random.default_rng(0)
@@ -1454,3 +1455,16 @@ def test_arguments_that_are_returned_take_the_short_way() -> None:
     assert same._entry is not None and both._entry is not None
     t = rt.ones(3)
     assert all(same(t) is t for _ in range(3))
+
+
+def test_any_number_of_arguments_take_the_short_way() -> None:
+    total = rt.compile(lambda x, *rest: x + sum(rest))
+    scaled = rt.compile(lambda x, *rest, factor=1.0: (x + sum(rest)) * factor)
+    x, y, z = np.arange(10.0), np.ones(10), np.full(10, 3.0)
+    for _ in range(3):
+        for given in ((x, y), (x, y, z), (x, y, 2.0), (x,)):
+            np.testing.assert_array_equal(total(*given), sum(given))
+            np.testing.assert_array_equal(scaled(*given, factor=3.0), 3.0 * sum(given))
+            np.testing.assert_array_equal(scaled(*given), sum(given))
+    assert total._entry is not None and total._entry((x,)) is not MISS
+    assert scaled._entry is None

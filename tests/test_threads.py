@@ -16,6 +16,7 @@ import pytest
 
 import retape as rt
 from retape.codegen import division, program
+from retape.codegen.lower import KernelStep, lower
 from retape.codegen.native import Tape, blas_threads, build, intrinsics
 from retape.codegen.native.pool import Pool, pool
 from retape.ir.errors import RetapeError
@@ -214,6 +215,17 @@ def test_what_cannot_be_cut_runs_whole() -> None:
             result = padded(x)
             np.testing.assert_array_equal(result[:3], 0.0)
             np.testing.assert_array_equal(result[3:], 2 * x[3:])
+
+
+def test_a_column_of_a_large_array_is_shared() -> None:
+    """Elements that lie far apart take a line of memory each, and are counted so."""
+    def grain(function: Any, x: Any) -> int:
+        (step,) = lower(rt.compile(function).specialize(x).graph).steps
+        assert isinstance(step, KernelStep)
+        return step.emitted.division.grain
+
+    x = rng.standard_normal((16384, 16))
+    assert 2 * grain(lambda x: x[:, 3] * 2.0, x) <= 16384 < 2 * grain(lambda x: x * 2.0, x[:, 3].copy())
 
 
 @pytest.mark.parametrize(("value", "said"), [
