@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from .polynomials import CONSTANT, Polynomial, Table, constant_of, plus, scaled
-from .quantities import TRACKED, Extent, Measure, is_symbolic, plain, product, whole
+from .quantities import TRACKED, Deferred, Extent, Measure, is_symbolic, plain, product, whole
 
-__all__ = ["Extent", "Extents", "Measure", "Relation", "is_symbolic", "plain", "product", "whole"]
+__all__ = ["Deferred", "Extent", "Extents", "Measure", "Relation", "is_symbolic", "plain", "product", "whole"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,13 @@ import numpy as np
 
 from .polynomials import PYTHON, ROUNDED, Polynomial, plus, scaled, times
 
-__all__ = ["TRACKED", "Extent", "Measure", "Tracked", "is_symbolic", "plain", "product", "whole"]
+__all__ = ["TRACKED", "Deferred", "Extent", "Measure", "Tracked", "is_symbolic", "plain", "product", "whole"]
+
+
+class Deferred:
+    """A number that is known when a program runs. It has operators of its own, which are asked first."""
+
+    __slots__ = ()
 
 
 class Tracked:
@@ -182,6 +188,8 @@ class Extent(Tracked):
         return int(self._home.exactly(self))
 
     def _sum(self, other: Any, sign: int, own: int) -> Any:
+        if isinstance(other, Deferred):
+            return NotImplemented
         if isinstance(other, float):
             return self._float("+", self, other) if own == sign == 1 else self._float(
                 "-", *((self, other) if own == 1 else (other, self)))
@@ -206,6 +214,8 @@ class Extent(Tracked):
         return self._home.made(scaled(self._form, -1), -self._value)
 
     def __mul__(self, other: Any) -> Any:
+        if isinstance(other, Deferred):
+            return NotImplemented
         if isinstance(other, float):
             return self._float("*", self, other)
         if not isinstance(other, int):
@@ -228,6 +238,8 @@ class Extent(Tracked):
         return self._divided(other, self, "%")
 
     def _divided(self, a: Any, b: Any, op: str) -> Any:
+        if isinstance(a, Deferred) or isinstance(b, Deferred):
+            return NotImplemented
         if isinstance(a, float) or isinstance(b, float):
             return self._float(op, a, b)
         if not (isinstance(a, int) and isinstance(b, int)):
@@ -249,6 +261,8 @@ class Extent(Tracked):
             for _ in range(other):
                 result = self * result
             return result
+        if isinstance(other, Deferred):
+            return NotImplemented
         if modulus is None and (isinstance(other, float) or type(other) is int):
             return self._float("**", self, other)
         return pow(self._home.exactly(self), other, modulus)
@@ -285,7 +299,7 @@ TRACKED = frozenset({Extent, Measure})
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, np.generic)
+    return isinstance(value, (int, float)) and not isinstance(value, (np.generic, Deferred))
 
 
 def is_symbolic(value: Any) -> bool:

@@ -17,6 +17,7 @@ from retape.ir.errors import GuardExplosion, KernelFailed, UnsupportedOp
 from retape.tracer.apply import located
 from retape.tracer.environment import Environment
 from retape.tracer.notices import notices
+from retape.tracer.numbers import Numbers
 from retape.tracer.outside import overlapping
 from retape.tracer.printing import muted
 from retape.tracer.state import state
@@ -66,6 +67,7 @@ class CompiledFunction:
         self._templates = Templates()
         self._eager_keys: set[Any] = set()  # signatures that run eagerly for good
         self._plain = ""  # why a trace with formulas of its extents was last given up
+        self._looks = ""  # why the same was done with numbers that it takes out of tensors
         # the graph's name has to be one that Python accepts: `lambda_` for a lambda
         self.__qualname__ = getattr(function, "__qualname__", type(function).__name__)
         name = re.sub(r"\W", "", getattr(function, "__name__", type(function).__name__)) or "function"
@@ -156,6 +158,8 @@ class CompiledFunction:
         lines += [f"  note: {line}" for line in dict.fromkeys(n for e in environments for n in notices(e))]
         if self._plain:
             lines.append(f"  note: extents are plain ints, each with a trace: formulas led to {self._plain}")
+        if self._looks:
+            lines.append(f"  note: numbers out of tensors are looks at values: recorded ones led to {self._looks}")
         for number, known in enumerate(self.specializations):
             lines.append(f"  [{number}] " + known.explain().replace("\n", "\n      "))
         return "\n".join(lines)
@@ -200,17 +204,25 @@ class CompiledFunction:
         return call.numpy_out(recorded.result)
 
     def _recorded(self, call: Call, environment: Environment, commit: bool, counted: bool) -> Recorded:
-        """The call's trace: with formulas of the extents that have changed, or that values decide (`counted`), unless
-        the function can't do with them."""
+        """The call's trace: with formulas of the extents that have changed, or that values decide (`counted`), and with
+        the numbers that are taken out of tensors recorded, unless the function can't do with them."""
         varying = self._templates.varying(call)
+        take = partial(trace, self.function, self._name, self._of, call.named_leaves, call.rebuild, environment, commit)
         reason = ""
         if varying or counted:
             try:
-                return trace(self.function, self._name, self._of, call.named_leaves, call.rebuild, environment, commit,
-                             varying, partial(self._templates.check, call))
+                return take(varying, partial(self._templates.check, call), Numbers())
             except Exception as error:  # perhaps it wants ints and nothing else; what it raises by itself comes again
                 reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
-        recorded = trace(self.function, self._name, self._of, call.named_leaves, call.rebuild, environment, commit)
+        numbers, before = Numbers(), state.printed
+        try:
+            recorded = take(numbers=numbers)
+        except Exception as error:  # perhaps it wants floats and nothing else
+            if not numbers.made:
+                raise
+            with muted(state.printed - before):
+                recorded = take()
+            self._looks = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
         self._plain = reason or self._plain
         return recorded
 

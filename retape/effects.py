@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from retape.tracer.changes import Change
+from retape.tracer.numbers import NumberTensor
 from retape.tracer.outside import DataBind, GradOf, overlapping
 from retape.tracer.paths import ABSENT, Path
 from retape.tracer.randomness import Draw
@@ -137,12 +138,13 @@ def _made(kind: str, what: Any, here: Setting, outputs: list[Tensor]) -> Any:
     if kind == "output":
         return outputs[what]
     if kind == "number":
-        return float(outputs[what]._data)
+        return outputs[what]._data.item()
     return here.get(what) if kind == "outside" else what
 
 
 def plan_results(recorded: Recorded, here: Setting) -> list[tuple[str, Any]]:
-    """How each leaf of the result is got: an output of the graph, an argument itself, something outside, or a view."""
+    """How each leaf of the result is got: an output of the graph (as a tensor, or as a number of Python), an argument
+    itself, something outside, or a view."""
     plan: list[tuple[str, Any]] = []
     leaves = here.leaves
     outside = {id(here.get(s)): s for s in recorded.inputs if not isinstance(s, (int, Draw))}
@@ -160,7 +162,8 @@ def plan_results(recorded: Recorded, here: Setting) -> list[tuple[str, Any]]:
             plan.append(("outside", outside[id(out)]))
         else:
             view = _view(out, leaves, written)
-            plan.append(("output", first.setdefault(id(out), count)) if view is None else ("view", view))
+            kind = "number" if type(out) is NumberTensor else "output"
+            plan.append((kind, first.setdefault(id(out), count)) if view is None else ("view", view))
         count += 1
     for extra in recorded.extra:  # a result that is also the `.grad` of something
         if id(extra) in first:
@@ -196,6 +199,8 @@ def take(kind: str, value: Any, outputs: list[Tensor], here: Setting) -> Any:
     """One leaf of a call's result, by its entry in the plan."""
     if kind == "output":
         return outputs[value]
+    if kind == "number":
+        return outputs[value]._data.item()
     if kind in ("leaf", "outside"):
         return here.get(value)
     if kind == "value":

@@ -58,7 +58,7 @@ def make_entry(
 def _is_plain(trace: Specialization, leaves: list[Any]) -> bool:
     """Whether a trace has nothing to do with what is outside, and gives arrays or arguments."""
     return not (trace.shared or trace.effects or trace.random) and all(isinstance(s, int) for s in trace.sources) \
-        and all(kind == "output" or (kind == "leaf" and isinstance(leaves[v], (Tensor, np.ndarray)))
+        and all(kind in ("output", "number") or (kind == "leaf" and isinstance(leaves[v], (Tensor, np.ndarray)))
                 for kind, v in trace.plan)
 
 
@@ -112,7 +112,8 @@ def _result(known: Specialization, outputs: list[str], names: list[str], tensors
     """The expression of a result."""
     shown = [f"wrap({o})" if tensors else f"{o}[()]" if not node.type.shape else o  # type: ignore[union-attr]
              for o, node in zip(outputs, known.graph.outputs, strict=True)]
-    ordered = iter([shown[v] if kind == "output" else names[v] for kind, v in known.plan])
+    ordered = iter([shown[v] if kind == "output" else f"{outputs[v]}.item()" if kind == "number" else names[v]
+                    for kind, v in known.plan])
     return _structure(known.structure, ordered, scope)
 
 

@@ -14,13 +14,14 @@ from retape.ir.errors import (
     RetapeError,
     UnsupportedOp,
 )
-from retape.ir.extents import plain
+from retape.ir.extents import Deferred, plain
 from retape.ir.types import TensorType, default_float, type_of, weak_type
 
 from .gradnode import GradNode
+from .numbers import NumberTensor, ScalarTensor
 from .quiet import hush, unhush
 from .state import describe, site, state
-from .tensor import ScalarTensor, Tensor, wrap
+from .tensor import Tensor, wrap
 
 E = TypeVar("E", bound=RetapeError)
 
@@ -28,6 +29,7 @@ _ndarray = np.ndarray
 DOUBLE, SINGLE = np.dtype(np.float64), np.dtype(np.float32)
 CAST = CATALOGUE["cast"]
 _SCALARS = (float, int, bool, complex)
+_KINDS = {"f": float, "i": int, "c": complex, "b": bool}
 
 
 def apply(op: Op, operands: tuple[Any, ...], attrs: tuple[Any, ...] = ()) -> Tensor:
@@ -149,6 +151,8 @@ def _check_state(operand: Tensor) -> None:
 
 def as_operand(value: Any) -> Any:
     """A tensor or a Python number for anything that may stand in an operation. Raises `UnsupportedOp`."""
+    if isinstance(value, Deferred):
+        return value.operand()  # type: ignore[attr-defined]
     if isinstance(value, (Tensor, *_SCALARS)) and not isinstance(value, np.generic):
         return value
     if isinstance(value, np.generic):
@@ -226,7 +230,7 @@ def _promoted(op: Op, operands: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def _type(tensor: Tensor) -> TensorType:
-    return weak_type(float) if isinstance(tensor, ScalarTensor) else type_of(tensor._data)
+    return weak_type(_KINDS[tensor._data.dtype.kind]) if isinstance(tensor, NumberTensor) else type_of(tensor._data)
 
 
 def _converted(value: Any, dtype: Any) -> Any:

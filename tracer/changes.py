@@ -11,8 +11,9 @@ from retape.ir.errors import UnsupportedOp
 
 from .apply import located
 from .environment import SCALARS, Environment
+from .numbers import Number, NumberTensor, known
 from .paths import ABSENT, Path, equal
-from .tensor import ScalarTensor, Tensor
+from .tensor import Tensor
 from .tracer import Tracer
 from .tree import flatten, unflatten
 
@@ -23,7 +24,7 @@ __all__ = ["Change", "Value", "changes", "undo"]
 class Value:
     """A value that is bound outside: nested containers with leaves (kind, what).
 
-    Kinds: "output" and "number" (of the graph, by position; a number is a Python float), "outside" (where it comes
+    Kinds: "output" and "number" (of the graph, by position; a number is one of Python), "outside" (where it comes
     from), "constant".
     """
 
@@ -122,18 +123,20 @@ class _Binder:
     def value(self, path: Path, value: Any, assign: Any) -> Value:
         leaves, structure = flatten(value)
         described = tuple(self.leaf(path, leaf) for leaf in leaves)
-        if any(isinstance(leaf, ScalarTensor) for leaf in leaves):  # what runs eagerly keeps a Python number
-            assign(unflatten(structure, [float(v._data) if isinstance(v, ScalarTensor) else v for v in leaves]))
+        if any(isinstance(leaf, (NumberTensor, Number)) for leaf in leaves):  # what runs eagerly keeps a Python number
+            assign(unflatten(structure, [v._data.item() if isinstance(v, NumberTensor) else known(v) for v in leaves]))
         return Value(structure, described)
 
     def leaf(self, path: Path, leaf: Any) -> tuple[str, Any]:
+        if isinstance(leaf, Number):
+            leaf = leaf.output() if leaf._live() else leaf._value
         if isinstance(leaf, Tensor):
             if not self.tracer.made(leaf):
                 return "outside", self.tracer.source_of(leaf)
             known = next((i for i, t in enumerate(self.extra) if t is leaf), len(self.extra))
             if known == len(self.extra):
                 self.extra.append(leaf)
-            return ("number" if isinstance(leaf, ScalarTensor) else "output"), self.first + known
+            return ("number" if isinstance(leaf, NumberTensor) else "output"), self.first + known
         if isinstance(leaf, SCALARS):
             return "constant", leaf
         raise located(UnsupportedOp(

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from retape.ir import CATALOGUE, Array, DType, TensorType, dtype_of
-from retape.ir.extents import whole
+from retape.ir.extents import Deferred, whole
 from retape.ir.types import complex_of, default_float, set_default_float
 
-from .apply import apply, array_operand, plain_array, require_differentiable
+from .apply import apply, array_operand, as_operand, plain_array, require_differentiable
 from .randomness import Draw, Generator, default_generator
 from .state import state
 from .tensor import Tensor, wrap
@@ -42,6 +42,11 @@ def tensor(data: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
 
     Python floats give the default dtype (float32), integers int64; arrays keep theirs.
     """
+    if isinstance(data, Deferred):
+        kind = dtype or (default_float() if isinstance(data, float) else "int64")
+        data, dtype = as_operand(data), dtype_of(kind)
+        if not isinstance(data, Tensor):
+            return tensor(data, dtype, requires_grad)
     if isinstance(data, Tensor):
         out = data.detach().clone()
         return _finished(out if dtype is None else out.to(dtype), requires_grad)
@@ -89,6 +94,8 @@ def full(
     size: Sequence[int], fill_value: Any, *, dtype: Any = None, requires_grad: bool = False
 ) -> Tensor:
     """A tensor of shape `size` with `fill_value` everywhere (a number, or a one-element tensor)."""
+    if isinstance(fill_value, Deferred):
+        fill_value = tensor(fill_value)
     if isinstance(fill_value, Tensor):
         value = fill_value if dtype is None else fill_value.to(dtype)
         return apply(CATALOGUE["clone"], (apply(CATALOGUE["expand"], (value.reshape(()),), (_shape((size,)),)),))

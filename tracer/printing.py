@@ -18,8 +18,9 @@ from retape.ir.errors import UnsupportedOp
 
 from .apply import apply, array_operand, located
 from .environment import SCALARS
+from .numbers import Number, NumberTensor
 from .state import no_grad, site, state
-from .tensor import ScalarTensor, Tensor, wrap
+from .tensor import Tensor, wrap
 from .tree import flatten, unflatten
 
 if TYPE_CHECKING:
@@ -103,8 +104,10 @@ def _history(tensor: Any) -> str | bool:
 
 def _kept(leaf: Any) -> tuple[str, Any]:
     """What kind of argument a leaf is. Raises `UnsupportedOp` for what a later call couldn't show as it is then."""
+    if isinstance(leaf, Number):
+        leaf = leaf.operand()
     if isinstance(leaf, Tensor):
-        return ("number" if isinstance(leaf, ScalarTensor) else "tensor"), leaf
+        return ("number" if isinstance(leaf, NumberTensor) else "tensor"), leaf
     if isinstance(leaf, np.ndarray):
         return "array", leaf
     if isinstance(leaf, SCALARS):
@@ -118,7 +121,7 @@ def _kept(leaf: Any) -> tuple[str, Any]:
 def _shown(kind: str, array: Any, history: str | bool) -> Any:
     """An argument as `str.format` is to see it."""
     if kind != "tensor":
-        return float(array) if kind == "number" else array
+        return array.item() if kind == "number" else array
     tensor = wrap(array)
     tensor._requires_grad = bool(history)
     if isinstance(history, str):

@@ -6,7 +6,6 @@ compositions (see `surface.py`) and attached there.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +22,7 @@ from .state import describe, site, state
 if TYPE_CHECKING:
     from .gradnode import GradNode
 
-__all__ = ["ScalarTensor", "Tensor", "wrap"]
+__all__ = ["Tensor", "wrap"]
 
 _ndarray = np.ndarray
 
@@ -138,10 +137,17 @@ class Tensor(Operators):
         if self._data.size != 1:
             _refuse(ShapeError, f"a Tensor with {self._data.size} elements cannot be converted to Scalar",
                     "a number is one element", "select one, or use `tolist()`")
-        return self._look(self._data.item())
+        return self._numbers(self._data.item())
 
     def tolist(self) -> Any:
-        return self._look(self._data.tolist())
+        return self._numbers(self._data.tolist())
+
+    def _numbers(self, value: Any) -> Any:
+        """The elements as Python numbers; while a trace is taken, as numbers that it records."""
+        tracer = state.tracer
+        if tracer is None or tracer.numbers is None or self._data.dtype.kind in "bc":
+            return self._look(value)
+        return tracer.numbers.of(tracer, self, value)
 
     def numpy(self, *, force: bool = False) -> np.ndarray[Any, Any]:
         """The elements as an ndarray that shares memory.
@@ -328,39 +334,6 @@ class Tensor(Operators):
         from .creation import from_numpy
 
         return from_numpy, (self._data, self._requires_grad)
-
-
-class ScalarTensor(Tensor):
-    """A Python float that is an input of a trace: a 0-d double that yields to the element types it meets."""
-
-    __slots__ = ()
-
-    @classmethod
-    def of(cls, tensor: Tensor) -> ScalarTensor:
-        out: ScalarTensor = object.__new__(cls)
-        for name in Tensor.__slots__[1:]:
-            setattr(out, name, getattr(tensor, name))
-        return out
-
-    # what only a float can do looks at the value
-
-    def is_integer(self) -> bool:
-        return float(self).is_integer()
-
-    def __round__(self, digits: int | None = None) -> Any:
-        return round(float(self), digits)
-
-    def __trunc__(self) -> int:
-        return math.trunc(float(self))
-
-    def __floor__(self) -> int:
-        return math.floor(float(self))
-
-    def __ceil__(self) -> int:
-        return math.ceil(float(self))
-
-    def __divmod__(self, other: Any) -> Any:
-        return self // other, self % other
 
 
 def _refuse(error: Any, what: str, why: str, fix: str) -> None:

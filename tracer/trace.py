@@ -19,7 +19,6 @@ import numpy as np
 from retape.ir import Graph
 from retape.ir.collection import rarely
 from retape.ir.errors import RetapeError, UnsupportedOp
-from retape.ir.extents import plain
 from retape.ir.types import weak_type
 
 from .apply import located
@@ -28,12 +27,13 @@ from .engine import barrier
 from .environment import Environment
 from .formulas import Formulas, seen_lengths
 from .notices import Watch
+from .numbers import Number, Numbers, ScalarTensor, known
 from .outside import DataBind, GradBind, Write
 from .paths import Path
 from .printing import Printed, muted, printed
 from .randomness import foreign_state
 from .state import state
-from .tensor import ScalarTensor, Tensor, wrap
+from .tensor import Tensor, wrap
 from .tracer import Tracer, layout
 from .tree import changeable, flatten, unflatten
 
@@ -74,6 +74,7 @@ def trace(
     function: Callable[..., Any], name: str, of: str, leaves: Sequence[tuple[str, Any]],
     rebuild: Callable[[list[Any]], Any], environment: Environment, commit: bool = True,
     varying: dict[int, tuple[bool, ...]] | None = None, check: Callable[[Recorded], None] | None = None,
+    numbers: Numbers | None = None,
 ) -> Recorded:
     """Call `function` eagerly and record it as a graph called `name`, of the function `of`.
 
@@ -83,7 +84,7 @@ def trace(
     extents: of those of leaves that it marks, and of those that values decide; `check` may raise where what was
     recorded isn't right.
     """
-    tracer = Tracer(environment, None if varying is None else _formulas(leaves, varying))
+    tracer = Tracer(environment, None if varying is None else _formulas(leaves, varying), numbers)
     given: list[Any] = []
     for position, (label, leaf) in enumerate(leaves):
         given.append(_enter(tracer, label, leaf, position))
@@ -130,7 +131,8 @@ def _recorded(
     held: Sequence[tuple[Any, Any]], watch: Watch,
 ) -> Recorded:
     """The finished trace: results, then tensors that end up outside, and writes."""
-    leaves = flatten(result)[0]
+    given = flatten(result)[0]
+    leaves = [out.output() if isinstance(out, Number) and out._live() else out for out in given]
     tensors = [out for out in leaves if isinstance(out, Tensor)]
     extra, binds = _binds(tracer, len(tensors))
     changed = changes(tracer, tracer.environment, held, extra, len(tensors))
@@ -147,7 +149,8 @@ def _recorded(
                   guards=tuple(tracer.guards), effects=effects)
     if tracer.formulas is not None:
         tracer.formulas.close(tracer)
-        result = unflatten(flatten(result)[1], plain(leaves))
+    if tracer.formulas is not None or tracer.numbers is not None:
+        result = unflatten(flatten(result)[1], list(map(known, given)))
     for out in (*tensors, *extra):
         out._traced = None
     shared = tuple((path, i) for i, (_, leaf) in enumerate(arguments)

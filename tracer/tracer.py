@@ -16,6 +16,7 @@ from .apply import located
 from .environment import Environment
 from .formulas import Formulas
 from .gradnode import next_sequence
+from .numbers import Numbers, check_few
 from .outside import GradOf, Outside, Write
 from .randomness import Draw
 from .state import Site, site
@@ -23,7 +24,6 @@ from .tensor import Tensor, wrap
 
 __all__ = ["Tracer", "layout"]
 
-LOOK_LIMIT = 64
 MAY_SHARE = frozenset({"input", "detach", "overwrite", "opaque"})  # results that may be an operand's very memory
 DETACH, OVERWRITE = CATALOGUE["detach"], CATALOGUE["overwrite"]
 
@@ -31,7 +31,8 @@ DETACH, OVERWRITE = CATALOGUE["detach"], CATALOGUE["overwrite"]
 class Tracer:
     """The trace being taken in this thread."""
 
-    def __init__(self, environment: Environment, formulas: Formulas | None = None) -> None:
+    def __init__(self, environment: Environment, formulas: Formulas | None = None, numbers: Numbers | None = None) \
+            -> None:
         self.builder = GraphBuilder(consing=False)
         self.environment = environment
         self.inputs: list[Node] = []
@@ -41,6 +42,7 @@ class Tracer:
         self.extents: list[int] = []  # numbers of the guards that are looks at extents
         self.finished = False
         self.formulas = formulas  # of the extents, where the trace is to hold for others, too
+        self.numbers = numbers  # what `.item()` gives, unless Python is to have the very numbers
         self.note: str | None = None  # where operations come from that no line of the user's stands for
         self.journal = Outside()
         self.random: list[Any] = []  # draws, and what else was done with generators, in order
@@ -260,13 +262,8 @@ class Tracer:
 
     def look(self, tensor: Tensor, value: Any) -> None:
         """Python saw `value` in a tensor: the trace holds only where it would see it again."""
-        if tensor._data.size > LOOK_LIMIT:
-            raise located(UnsupportedOp(
-                f"Python looks at all {tensor._data.size} elements of a tensor in a compiled function",
-                ("why", "the trace would hold for these very values only"),
-                fix="compute with the tensor itself, or do this outside the compiled function"))
+        check_few(tensor)
         if tensor._data.ndim:
-            all(int(extent) + 1 for extent in tensor.shape)
             value = Array(tensor._data, type_of(tensor._data))
         elif not isinstance(value, (bool, int, float, complex)):
             value = tensor._data.item()
