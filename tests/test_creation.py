@@ -37,9 +37,25 @@ def test_tensor_copies_and_the_others_share() -> None:
     assert rt.from_numpy(a, requires_grad=True).requires_grad
 
 
-def test_nested_tensors_become_one() -> None:
-    parts = [rt.tensor(1.0), rt.tensor(2.0)]
-    assert rt.tensor(parts).tolist() == [1.0, 2.0] and rt.tensor(parts).dtype is rt.float32
+@pytest.mark.parametrize(("parts", "dtype", "wanted"), [
+    ([rt.tensor(1.0), rt.tensor(2.0)], "float32", [1.0, 2.0]),
+    ([rt.tensor(1.0, dtype=rt.float64), 2.5], "float64", [1.0, 2.5]), ([rt.tensor(1), 2.5], "float32", [1.0, 2.5]),
+    ([np.ones(2), np.zeros(2)], "float64", [[1.0, 1.0], [0.0, 0.0]]), ([np.float64(1), 2.0], "float64", [1.0, 2.0]),
+    ([np.float32(1), 2.0], "float32", [1.0, 2.0]), ([[rt.tensor([1, 2])], [np.arange(2)]], "int64",
+                                                    [[[1, 2]], [[0, 1]]])], ids=repr)
+def test_nested_tensors_and_arrays_become_one(parts: Any, dtype: str, wanted: Any) -> None:
+    made = rt.tensor(parts)
+    assert made.dtype.name == dtype and made.tolist() == wanted
+    found = rt.compile(lambda: rt.tensor(parts) * 1)
+    assert found().tolist() == found().tolist() == wanted and found().dtype.name == dtype
+
+
+def test_a_tensor_of_arguments_is_one_trace() -> None:
+    f = rt.compile(lambda x, k: rt.tensor([[x.sum(), k], [1.0, 2]]))
+    for call in range(3):
+        x = rt.ones(2, dtype=rt.float64) * call
+        assert f(x, 0.5 * call).tolist() == [[2.0 * call, 0.5 * call], [1.0, 2.0]]
+    assert f.traces == 1
 
 
 @pytest.mark.parametrize("bad", [["a"], [None], object(), [[1], [2, 3]], np.array(["x"]), np.zeros(2, np.float16)],

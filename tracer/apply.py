@@ -216,7 +216,7 @@ def _promoted(op: Op, operands: tuple[Any, ...]) -> tuple[Any, ...]:
     if op.promotion == "first":
         dtype = dtype_of(operands[0]._data.dtype)
     else:
-        dtype = promote(tuple(_type(v) if isinstance(v, Tensor) else plain(v) for v in values))
+        dtype = promote(tuple(operand_type(v) if isinstance(v, Tensor) else plain(v) for v in values))
         if op.promotion == "float" and not dtype.is_differentiable:
             dtype = default_float()
     converted = tuple(_converted(v, dtype) for v in values)
@@ -229,7 +229,7 @@ def _promoted(op: Op, operands: tuple[Any, ...]) -> tuple[Any, ...]:
     return operands[:first] + converted
 
 
-def _type(tensor: Tensor) -> TensorType:
+def operand_type(tensor: Tensor) -> TensorType:
     return weak_type(_KINDS[tensor._data.dtype.kind]) if isinstance(tensor, NumberTensor) else type_of(tensor._data)
 
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
-from retape.ir import CATALOGUE, Array, DType, TensorType, dtype_of
-from retape.ir.extents import Deferred, whole
+from retape.ir import CATALOGUE, Array, DType, TensorType, dtype_of, promote
+from retape.ir.extents import Deferred, plain, whole
 from retape.ir.types import complex_of, default_float, set_default_float
 
-from .apply import apply, array_operand, as_operand, plain_array, require_differentiable
+from .apply import apply, array_operand, as_operand, operand_type, plain_array, require_differentiable
 from .randomness import Draw, Generator, default_generator
 from .state import state
 from .tensor import Tensor, wrap
@@ -38,15 +38,11 @@ def _finished(out: Tensor, requires_grad: bool) -> Tensor:
 
 
 def tensor(data: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
-    """A new tensor with a copy of `data`: nested lists, numbers, an array or a tensor.
+    """A new tensor with a copy of `data`: a number, an array, a tensor, or nested lists of these.
 
-    Python floats give the default dtype (float32), integers int64; arrays keep theirs.
+    Python floats give the default dtype (float32), integers int64; arrays, NumPy's numbers and tensors keep theirs, and
+    several in a list are promoted as in an operation. Raises `InvalidOperands` where lists differ in length.
     """
-    if isinstance(data, Deferred):
-        kind = dtype or (default_float() if isinstance(data, float) else "int64")
-        data, dtype = as_operand(data), dtype_of(kind)
-        if not isinstance(data, Tensor):
-            return tensor(data, dtype, requires_grad)
     if isinstance(data, Tensor):
         out = data.detach().clone()
         return _finished(out if dtype is None else out.to(dtype), requires_grad)
@@ -57,11 +53,46 @@ def tensor(data: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
             return _finished(copied if dtype is None else copied.to(dtype), requires_grad)
         array = np.array(data, dtype=dtype_of(data.dtype if dtype is None else dtype).numpy)
     else:
+        leaves = list(_leaves(data))
+        if dtype is None and any(isinstance(leaf, (Tensor, np.ndarray, np.generic, Deferred)) for leaf in leaves):
+            dtype = promote(tuple(map(_leaf_type, leaves)))
+        if any(isinstance(leaf, (Tensor, np.ndarray, Deferred)) for leaf in leaves):
+            return _finished(_assembled(data, dtype_of(dtype)).detach(), requires_grad)
         array = np.array(data)
         if array.dtype.kind in "fc" and dtype is None:
             dtype = default_float() if array.dtype.kind == "f" else complex_of(default_float())
         array = array.astype(dtype_of(dtype or array.dtype).numpy, copy=False)
     return _finished(constant(array), requires_grad)
+
+
+def _leaves(data: Any) -> Iterator[Any]:
+    """What nested lists and tuples hold."""
+    if isinstance(data, (list, tuple)):
+        for part in data:
+            yield from _leaves(part)
+    else:
+        yield data
+
+
+def _leaf_type(leaf: Any) -> Any:
+    """What a leaf counts as in promotion; all have the same say, however many dims they have."""
+    if isinstance(leaf, (np.ndarray, np.generic)):
+        return TensorType(dtype_of(leaf.dtype), ())
+    operand = as_operand(leaf)
+    if not isinstance(operand, Tensor):
+        return plain(operand)
+    found = operand_type(operand)
+    return found if found.weak else TensorType(found.dtype, ())
+
+
+def _assembled(data: Any, dtype: DType) -> Tensor:
+    """Nested lists in which tensors or arrays stand, stacked: in a trace they are operands, not constants."""
+    from .shaping import stack
+
+    if isinstance(data, (list, tuple)):
+        return stack([_assembled(part, dtype) for part in data])
+    leaf = data if isinstance(data, np.generic) else as_operand(data)
+    return leaf.to(dtype) if isinstance(leaf, Tensor) else constant(np.asarray(leaf), dtype)
 
 
 def constant(array: np.ndarray[Any, Any], dtype: Any = None) -> Tensor:

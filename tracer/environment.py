@@ -30,6 +30,7 @@ from .tensor import Tensor
 __all__ = ["Environment"]
 
 SCALARS = (bool, int, float, complex, str, bytes, type(None), DType, enum.Enum, np.generic, np.dtype)
+COMPUTED = frozenset({"getattr", "hasattr", "setattr", "vars", "attrgetter", "__dict__"})  # reach attributes by strings
 ENTRIES = 64  # of larger containers, the entries are compared as objects
 
 
@@ -43,11 +44,13 @@ class Environment:
         self._seen: set[tuple[int, Any]] = set()
         self._functions: dict[int, types.CodeType] = {}
         self.functions: list[types.FunctionType] = []
-        self._names: set[str] = set()
+        self._names: set[str] = {"__call__", "__getitem__", "__len__", "__iter__"}  # in all code that may run
+        self._holders: dict[int, _Holder] = {}
         self._find: Callable[[], dict[Path, Any] | None] | None = None
         self._function(function)
         for name, value in objects:  # arguments that are neither arrays nor numbers
-            self._object(value, name, frozenset(self._names), Path.root(name, value))
+            self._object(value, name, Path.root(name, value))
+        self._follow_names()
         self._forget_appended()
 
     def find(self) -> dict[Path, Any] | None:
@@ -55,6 +58,10 @@ class Environment:
         if self._find is None:
             self._find = finder(self.paths)
         return self._find()
+
+    def changed(self) -> None:
+        """Have the check made anew, since a path is to be compared in another way."""
+        self._find = None
 
     def distinct(self) -> bool:
         """Whether tensors and arrays that had a path each still are different objects."""
@@ -86,19 +93,22 @@ class Environment:
         path = self._objects.get(id(value))
         return path if path is not None and path.expected is value else None
 
+    def reached(self) -> list[Any]:
+        """The tensors and arrays to which paths lead."""
+        return [path.expected for path in self._objects.values() if isinstance(path.expected, (Tensor, np.ndarray))]
+
     # ---- following names
 
     def _function(self, function: Any) -> None:
         if isinstance(function, partial):
             self._function(function.func)
             for position in range(len(function.args)):
-                self._value(f"argument{position}", "item", function.args, position, frozenset())
+                self._value(f"argument{position}", "item", function.args, position)
             for key in function.keywords:
-                self._value(key, "item", function.keywords, key, frozenset())
+                self._value(key, "item", function.keywords, key)
             return
         if isinstance(function, types.MethodType):
-            names = _names(inspect.unwrap(function.__func__).__code__)
-            self._object(function.__self__, "self", names, Path.root("self", function.__self__))
+            self._object(function.__self__, "self", Path.root("self", function.__self__))
             function = function.__func__
         wrapped = getattr(function, "__wrapped__", None)
         if wrapped is not None:
@@ -111,15 +121,15 @@ class Environment:
         names = _names(function.__code__)
         self._names |= names
         for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
-            self._value(name, "cell", cell, None, names)
+            self._value(name, "cell", cell, None)
         for name in names:
             if name in function.__globals__:
-                self._value(name, "item", function.__globals__, name, names)
+                self._value(name, "item", function.__globals__, name)
         for position, default in enumerate(function.__defaults__ or ()):
             if not isinstance(default, SCALARS):
-                self._value(f"default{position}", "item", function.__defaults__, position, names)
+                self._value(f"default{position}", "item", function.__defaults__, position)
 
-    def _value(self, name: str, access: str, container: Any, key: Any, names: frozenset[str]) -> None:
+    def _value(self, name: str, access: str, container: Any, key: Any) -> None:
         """Remember the path to one value, and go on from it. `container` may be a path itself."""
         place = (id(container.expected if isinstance(container, Path) else container), key)
         if place in self._seen:
@@ -129,8 +139,7 @@ class Environment:
         value = path.expected = path.follow()
         if isinstance(value, types.ModuleType):
             if not is_library(getattr(value, "__file__", None) or ""):
-                for attribute in names & value.__dict__.keys():
-                    self._value(f"{name}_{attribute}", "item", value.__dict__, attribute, names)
+                self._holders.setdefault(id(value), _Holder(name, value))
             return
         self.paths.append(path)
         if value is ABSENT:
@@ -143,56 +152,62 @@ class Environment:
             path.check, path.type = "array", described(value)
             self._objects[id(value)] = path
         else:
-            self._object(value, name, names, path)
+            self._object(value, name, path)
 
-    def _object(self, value: Any, name: str, names: frozenset[str], path: Path) -> None:
+    def _object(self, value: Any, name: str, path: Path) -> None:
         if isinstance(value, (types.FunctionType, types.MethodType, partial)) or hasattr(value, "__wrapped__"):
             self._function(value)
         elif isinstance(value, (list, tuple, dict)):
             self._objects[id(value)] = path
-            self._container(value, name, names, path)
+            self._container(value, name, path)
         elif not isinstance(value, (type, types.BuiltinFunctionType)) \
                 and not _is_internal(getattr(sys.modules.get(type(value).__module__), "__file__", None) or ""):
-            self._instance(value, name, names)
+            self._holders.setdefault(id(value), _Holder(name, value))
 
-    def _instance(self, value: Any, name: str, names: frozenset[str]) -> None:
-        """The fields of an object that the code names, also in the methods it may call."""
-        known: set[str] = set()
-        wanted = set(names) | {"__call__", "__getitem__", "__len__", "__iter__"}
-        slots: set[str] = set()
-        while wanted - known:
-            key = (wanted - known).pop()
-            known.add(key)
-            method = inspect.getattr_static(type(value), key, None)
-            if isinstance(method, property):
-                method = method.fget
-            elif isinstance(method, (staticmethod, classmethod)):
-                method = method.__func__
-            elif isinstance(method, types.MemberDescriptorType):
-                slots.add(key)
-            if isinstance(method, types.FunctionType) and not is_library(inspect.unwrap(method).__code__.co_filename):
-                wanted |= _names(inspect.unwrap(method).__code__)
-                self._function(method)
+    def _follow_names(self) -> None:
+        """Follow the attributes that are named in any of the code, of all modules and objects, until nothing is new.
+
+        A function may be given what another has reached, so it isn't known which of them an attribute is read of.
+        """
+        waiting = True
+        while waiting:
+            waiting = False
+            for holder in list(self._holders.values()):
+                wanted = self._names - holder.known
+                waiting = waiting or bool(wanted)
+                holder.known |= wanted
+                self._attributes(holder, wanted)
+        stored: frozenset[str] = frozenset().union(*map(_stored, self._functions.values()))
+        for holder in self._holders.values():  # what the code may set first
+            if not isinstance(holder.value, types.ModuleType) and hasattr(holder.value, "__dict__"):
+                for key in sorted(stored - holder.value.__dict__.keys() - _class_attributes(type(holder.value)).keys()):
+                    self._value(f"{holder.name}_{key}", "item", holder.value.__dict__, key)
+
+    def _attributes(self, holder: _Holder, wanted: set[str]) -> None:
+        """The attributes of an object or module that the code names, and the methods that it may call."""
+        name, value = holder.name, holder.value
         fields = getattr(value, "__dict__", {})
-        for key in sorted(fields.keys() & known):
-            self._value(f"{name}_{key}", "item", fields, key, frozenset(known))
-        for key in sorted(slots):
-            self._value(f"{name}_{key}", "attribute", value, key, frozenset(known))
-        for key in sorted(known - fields.keys()):  # what an object's own field could hide, or the code sets first
-            owner = next((cls for cls in type(value).__mro__ if key in cls.__dict__), None)
-            if hasattr(value, "__dict__") and (self._stores(key) if owner is None else key not in slots):
-                self._value(f"{name}_{key}", "item", fields, key, frozenset(known))
-            if owner is not None and not is_library(getattr(sys.modules.get(owner.__module__), "__file__", None) or ""):
-                held = owner.__dict__[key]
-                if isinstance(held, (property, staticmethod, classmethod, types.MemberDescriptorType)):
-                    self._value(key, "item", owner.__dict__, key, frozenset(known))
-                else:
-                    self._value(key, "attribute", owner, key, frozenset(known))
+        begun = tuple(key[:-1] for key in wanted if key.endswith("*"))
+        for key in sorted(key for key in fields if key in wanted or (begun and key.startswith(begun))):
+            self._value(f"{name}_{key}", "item", fields, key)
+        if isinstance(value, types.ModuleType):
+            return
+        owners = _class_attributes(type(value))
+        for key in sorted(wanted & owners.keys()):
+            owner, held = owners[key], owners[key].__dict__[key]
+            method = held.fget if isinstance(held, property) else getattr(held, "__func__", held)
+            if isinstance(method, types.FunctionType) and not is_library(inspect.unwrap(method).__code__.co_filename):
+                self._function(method)
+            if isinstance(held, types.MemberDescriptorType):
+                self._value(f"{name}_{key}", "attribute", value, key)
+            elif hasattr(value, "__dict__") and key not in fields:  # an object's own field could hide it
+                self._value(f"{name}_{key}", "item", fields, key)
+            if not is_library(getattr(sys.modules.get(owner.__module__), "__file__", None) or ""):
+                by_class = not isinstance(held, (property, staticmethod, classmethod, types.MemberDescriptorType,
+                                                 types.GetSetDescriptorType))
+                self._value(key, "attribute" if by_class else "item", owner if by_class else owner.__dict__, key)
 
-    def _stores(self, key: str) -> bool:
-        return any(key in _stored(code) for code in self._functions.values())
-
-    def _container(self, value: Any, name: str, names: frozenset[str], path: Path) -> None:
+    def _container(self, value: Any, name: str, path: Path) -> None:
         path.check, path.type = "contents", len(value)
         if not isinstance(value, tuple):
             self.contents.append((path, value.copy()))
@@ -204,8 +219,7 @@ class Environment:
                     self._objects.setdefault(id(entry), Path.root(name, entry))
             return
         for key in (list(value) if isinstance(value, dict) else range(len(value))):
-            self._value(f"{name}_{key}" if str(key).isidentifier() or isinstance(key, int) else name, "item", path, key,
-                        names)
+            self._value(f"{name}_{key}" if str(key).isidentifier() or isinstance(key, int) else name, "item", path, key)
 
     def _forget_appended(self) -> None:
         """Leave lists alone to which the code does nothing but append: it can't depend on what they hold."""
@@ -214,6 +228,21 @@ class Environment:
             if type(path.expected) is list and isinstance(path.key, str | None) and _only_appended(codes, path.label):
                 path.check = "appended"
                 self.paths = [p for p in self.paths if p.container is not path]
+
+
+class _Holder:
+    """An object or module whose attributes the code names, and the names that were looked up."""
+
+    __slots__ = ("known", "name", "value")
+
+    def __init__(self, name: str, value: Any) -> None:
+        self.name, self.value = name, value
+        self.known: set[str] = set()
+
+
+def _class_attributes(kind: type) -> dict[str, type]:
+    """The class that holds each attribute of a class."""
+    return {key: owner for owner in reversed(kind.__mro__[:-1]) for key in owner.__dict__}
 
 
 @cache
@@ -251,13 +280,29 @@ def _only_appended(codes: list[types.CodeType], name: str) -> bool:
     return methods == {"append"}
 
 
+@cache
 def _names(code: types.CodeType) -> frozenset[str]:
-    """The global and attribute names in a code object and the functions defined inside it."""
+    """The global and attribute names in a code object and the functions defined inside it.
+
+    Where attributes are reached by `getattr` and the like, its strings count, too, each as the beginning of names.
+    """
     names = set(code.co_names)
+    if not COMPUTED.isdisjoint(names):
+        names |= {f"{text}*" for text in _strings(code)} | _strings(code)
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
             names |= _names(constant)
     return frozenset(names)
+
+
+def _strings(code: types.CodeType) -> set[str]:
+    """The constants of a code object that could be names or what names begin with."""
+    found = set()
+    for constant in code.co_consts:
+        for text in constant if isinstance(constant, tuple) else (constant,):
+            if isinstance(text, str) and text.isidentifier():
+                found.add(text)
+    return found
 
 
 @cache

@@ -17,7 +17,7 @@ class Path:
 
     same        it is the object `expected`
     value       a number, string or the like, equal to it
-    array       a tensor or array of the type that `expected` had
+    array       a tensor or array of the type that `expected` had; with its `values`, where these are kept
     alias       the very object that the path `first` leads to
     contents    a list, tuple or dict of its type and length; what it holds has paths of its own
     entries     the same with the very entries `kept`
@@ -25,7 +25,7 @@ class Path:
     absent      there is no such attribute
     """
 
-    __slots__ = ("access", "check", "container", "expected", "first", "kept", "key", "name", "type")
+    __slots__ = ("access", "check", "container", "expected", "first", "kept", "key", "name", "type", "values")
 
     def __init__(self, name: str, access: str, container: Any, key: Any) -> None:
         self.name = name
@@ -36,6 +36,7 @@ class Path:
         self.expected: Any = ABSENT
         self.first: Path | None = None
         self.kept: list[Any] = []
+        self.values: Any = None  # bytes of an array that Python reads by itself; of a large one, the array
         self.type: Any = None  # what `described` says of a tensor or array, the length of a container
 
     @classmethod
@@ -153,6 +154,9 @@ def _check(path: Path, i: int, home: str, number: dict[Path, int], scope: dict[s
         if path.check == "array":
             scope[f"d{i}"] = path.type
             test += f" or described({value}) != d{i}"
+            if path.values is not None:
+                scope[f"b{i}"] = path.values
+                test += f" or {value}.tobytes() != b{i}" if type(path.values) is bytes else f" or {value} is not b{i}"
         elif path.check == "contents":
             test += f" or len({value}) != {path.type}"
         else:

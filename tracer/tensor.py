@@ -323,10 +323,11 @@ class Tensor(Operators):
     def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
         if self._grad_fn is not None:
             raise RuntimeError("only leaf tensors support the deepcopy protocol; use clone() or detach() first")
-        out = wrap(self._data.copy())
-        out._requires_grad = self._requires_grad
-        memo[id(self)] = out
+        memo[id(self)] = out = self.detach().clone().requires_grad_(self._requires_grad)
         return out
+
+    def __copy__(self) -> Tensor:
+        return self.detach().requires_grad_(self._requires_grad and self._grad_fn is None)
 
     def __reduce__(self) -> tuple[Any, ...]:
         if self._grad_fn is not None:

@@ -32,6 +32,7 @@ from .outside import DataBind, GradBind, Write
 from .paths import Path
 from .printing import Printed, muted, printed
 from .randomness import foreign_state
+from .reads import Reads
 from .state import state
 from .tensor import Tensor, wrap
 from .tracer import Tracer, layout
@@ -91,7 +92,7 @@ def trace(
     previous, state.tracer = state.tracer, tracer
     foreign = foreign_state()
     try:
-        watch = Watch(environment)
+        watch, reads = Watch(environment), Reads(environment)
         args, kwargs = rebuild(given)
         held = [(c, c.copy() if isinstance(c, (list, dict)) else dict(vars(c)))
                 for c in changeable([*args, *kwargs.values()])]
@@ -104,6 +105,7 @@ def trace(
         recorded = _recorded(tracer, name, of, result, leaves, held, watch)
         if check is not None:
             check(recorded)
+        reads.keep(tracer.entered, [tensor for tensor, *_ in tracer.journal.memory.values()])
         if not commit:
             tracer.journal.undo()
             undo(environment)

@@ -21,6 +21,7 @@ from .outside import GradOf, Outside, Write
 from .randomness import Draw
 from .state import Site, site
 from .tensor import Tensor, wrap
+from .windows import window
 
 __all__ = ["Tracer", "layout"]
 
@@ -47,6 +48,7 @@ class Tracer:
         self.journal = Outside()
         self.random: list[Any] = []  # draws, and what else was done with generators, in order
         self.first = next_sequence()  # nodes of autograd with this number or later belong to the trace
+        self.entered: dict[Site, list[Any]] = {}  # arrays that became operands, by where that was
         self.prints: list[tuple[Any, list[Tensor]]] = []  # calls of `rt.debug.print`, and copies of what they showed
         self.places: dict[tuple[int, int], Site] = {}  # one object for each, however often a loop comes by
         self._bound: list[Tensor] = []
@@ -79,12 +81,18 @@ class Tracer:
         self._objects[id(tensor)] = (tensor, node, source)
 
     def adopt_array(self, array: np.ndarray[Any, Any], out: Tensor) -> None:
-        """Let a tensor over `array` stand for the input that the array is. Raises where its origin is unknown."""
+        """Let a tensor over `array` stand for the input that it is or is a view of. Raises where that is unknown."""
+        self.entered.setdefault(site(1, self.places), []).append(array)
         if id(array) in self._roots:
             root = self._roots[id(array)][1]
             out._version = root._version
             self.alias(root, out)
             return
+        if self.environment.path_of(array) is None:
+            taken = window(array, [*self.environment.reached(), *(t for t, *_ in self._objects.values())])
+            if taken is not None:
+                self.alias(taken, out)
+                return
         node = self._capture(array)
         self._roots[id(array)] = (array, out)
         self.bind(out, node, self.sources[-1])
@@ -154,7 +162,7 @@ class Tracer:
         owner = self._owners.get(id(value))
         if owner is not None:
             _, node, source = self._objects[id(owner)]
-            return self.add_input(f"{node.name}_grad", _layout_of(value), GradOf(source))
+            return self.add_input(f"{node.name}_grad", layout(value), GradOf(source))
         path = self.environment.path_of(value)
         if path is None:
             kind = "a tensor" if isinstance(value, Tensor) else "an array"
@@ -163,7 +171,7 @@ class Tracer:
                 ("why", "it is neither an argument nor reached by a name of the function, so a later call would see "
                         "its old values"),
                 fix="pass it as an argument, or make it with rt's functions"))
-        return self.add_input(path.name, _layout_of(value), path)
+        return self.add_input(path.name, layout(value), path)
 
     def draw(self, name: str, source: Draw) -> Tensor:
         """Random numbers, as an input that each call draws anew."""
@@ -376,16 +384,13 @@ class Tracer:
         self.prints.clear()
         self.views.clear()
         for known in (self._bound, self._roots, self._objects, self._aliases, self._owners, self._moved,
-                      self.held):
+                      self.held, self.entered):
             known.clear()
 
 
-def _layout_of(value: Any) -> TensorType:
-    return layout(value._data if isinstance(value, Tensor) else value)
-
-
-def layout(array: np.ndarray[Any, Any]) -> TensorType:
-    """The type of an array, with its strides where it isn't row-major."""
+def layout(value: Any) -> TensorType:
+    """The type of a tensor or array, with its strides where it isn't row-major."""
+    array = value._data if isinstance(value, Tensor) else value
     plain = type_of(array)
     if array.flags.c_contiguous or any(step % array.itemsize for step in array.strides):
         return plain

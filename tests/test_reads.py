@@ -1,0 +1,145 @@
+"""Captured arrays of which Python reads values by itself, views of them, and attributes reached by strings."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import math
+import operator
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+import retape as rt
+
+
+def surroundings(seed: int) -> SimpleNamespace:
+    rng = np.random.default_rng(seed)
+    return SimpleNamespace(
+        a=rng.normal(size=3), matrix=rng.normal(size=(3, 3)), block=rng.normal(size=(2, 3, 4)),
+        mask=rng.normal(size=3) > 0, where=rng.integers(0, 3, size=3), rows=[rng.normal(size=3), rng.normal(size=3)],
+        t=rt.tensor(rng.normal(size=3)), k=float(rng.normal()), pairs={"u": rng.normal(size=3)}, w0=rng.normal(size=3),
+        w1=rng.normal(size=3), part=SimpleNamespace(k=float(rng.normal()), a=rng.normal(size=3)))
+
+
+READ = ["x * o.a[0]", "x * float(o.a[1])", "x * o.a.sum()", "x * o.a.tolist()[2]", "x * [*map(float, o.a)][0]",
+        "x * (2 if o.mask.any() else 3)", "x * (2 if o.a[0] > 0 else 3)", "x[o.where[0]]", "x * o.matrix[0, 1]",
+        "x * np.sum(o.a)", "x * max(o.a)", "x * o.a[0] * o.a", "o.a * x * math.exp(o.a[1])", "x * o.rows[0][1]",
+        "x * sum(v for v in o.a)", "x * (lambda a=o.a: a[0])()", "x * helper(o.a)", "x * o.pairs['u'][0]"]
+VIEWED = ["x + o.matrix[0]", "x + o.matrix[1:, 1][:1]", "o.matrix.T @ x", "x + o.matrix.T[2]", "x + o.matrix[::-1][0]",
+          "x + o.block[1, :, 2]", "x + o.block[0, ::2, ::-1][0, 1:]", "x + o.block.transpose(2, 0, 1)[1, 1]",
+          "x * np.broadcast_to(o.a[:1], (3,))", "x + o.matrix.reshape(-1)[2:5]", "x + o.matrix[:, None, 1][:, 0]",
+          "x + o.rows[1][::-1]", "x + np.flip(o.a)", "x + o.block.ravel()[5:8]", "sum(x * row for row in o.matrix)"]
+REACHED = ["x * getattr(o, 'k')", "x + getattr(o, 't')", "x * vars(o)['k']", "x * o.__dict__['k']",
+           "x * operator.attrgetter('k')(o)", "x + getattr(o, 'a')[0]",
+           "sum(x * getattr(o, f'w{i}') for i in range(2))",
+           "x * getattr(o, 'missing', 2.0)", "scaled(o, x)", "scaled(o.part, x)", "scaled(**{'model': o.part, 'x': x})"]
+ASSEMBLED = ["x * rt.tensor(o.rows)[1]", "x * rt.tensor([o.a, o.w0])[0]", "x * rt.tensor([[o.t[0], 1.0, o.k]])",
+             "x * copy.deepcopy(o.t)", "x * copy.copy(o.t)", "x + o.t.numpy()", "x + x.numpy()", "x * np.asarray(o.t)"]
+
+
+def scaled(model: Any, x: Any) -> Any:
+    return x * model.k + model.a
+
+
+def helper(values: Any) -> Any:
+    return values[0] if values[1] > 0 else 2 * values[2]
+
+
+def function(text: str, scope: dict[str, Any]) -> Callable[[Any], Any]:
+    exec(compile(f"def f(x):\n    return {text}\n", f"<{text}>", "exec"), scope)
+    return scope["f"]  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("text", [*READ, *VIEWED, *REACHED, *ASSEMBLED])
+def test_what_python_reads_is_never_stale(text: str) -> None:
+    scope = {"rt": rt, "np": np, "math": math, "operator": operator, "copy": copy, "helper": helper,
+             "scaled": scaled, "o": surroundings(0)}
+    eager = function(text, scope)
+    compiled = rt.compile(eager)
+    for call, change in enumerate([0, 0, 1, 1, 2, 0, 3, 3]):
+        if call == 4:  # in place
+            for array in (scope["o"].a, scope["o"].matrix, scope["o"].block, *scope["o"].rows):
+                array *= 1.5
+        elif call == 6:  # the same object with other fields
+            vars(scope["o"]).update(vars(surroundings(change)))
+        elif change:
+            scope["o"] = surroundings(change)
+        x = rt.tensor(np.random.default_rng(call).normal(size=3))
+        found, wanted = compiled(x), eager(x)
+        assert found.dtype is wanted.dtype and found.shape == wanted.shape
+        np.testing.assert_allclose(found._data, wanted._data, 1e-12, 1e-12, err_msg=f"call {call}")
+
+
+@pytest.mark.parametrize("text", [*(v for v in VIEWED if "rows" not in v and "np." not in v), "x * o.a",
+                                  "np.dot(o.matrix, x)", "x * sine(o.a)", "x + local(o)", "x * o.a.shape[0] * o.a",
+                                  "sum(x * row for row in o.rows)", "x + rt.stack([o.a, o.a])[0]"])
+def test_arrays_that_are_operands_take_other_values_without_a_trace(text: str) -> None:
+    def sine(values: Any) -> Any:
+        return rt.sin(values)
+
+    def local(o: Any) -> Any:
+        values = o.a
+        return rt.exp(values) * values
+
+    scope = {"rt": rt, "np": np, "o": surroundings(0), "sine": sine, "local": local}
+    eager = function(text, scope)
+    compiled = rt.compile(eager)
+    for call in range(5):
+        x = rt.tensor(np.random.default_rng(call).normal(size=3))
+        np.testing.assert_allclose(compiled(x)._data, eager(x)._data, 1e-12, 1e-12)
+        for array in (scope["o"].a, scope["o"].matrix, scope["o"].block, *scope["o"].rows):
+            array += 0.5
+    assert compiled.traces == 1
+
+
+def test_large_arrays_that_python_reads_are_compared_as_objects() -> None:
+    data = np.arange(10_000.0)
+    scope = {"data": data}
+    compiled = rt.compile(function("x * data[7]", scope))
+    x = rt.ones(3, dtype=rt.float64)
+    assert compiled(x).tolist() == compiled(x).tolist() == [7.0] * 3 and compiled.traces == 1
+    scope["data"] = data + 1
+    assert compiled(x).tolist() == [8.0] * 3 and compiled.traces == 2
+
+
+def test_numpy_may_write_to_captured_arrays() -> None:
+    """The trace of a call in which it does holds for no other, also where the old values come again."""
+    counts = np.zeros(1)
+
+    @rt.compile
+    def step(x: Any) -> Any:
+        counts[0] += 1
+        return x * counts[0]
+
+    assert [step(rt.ones(1)).item() for _ in range(4)] == [1.0, 2.0, 3.0, 4.0]
+    counts[0] = 0
+    assert [step(rt.ones(1)).item() for _ in range(2)] == [1.0, 2.0] and counts[0] == 2
+
+
+def test_views_take_part_in_writes() -> None:
+    table = np.zeros((2, 3))
+
+    @rt.compile
+    def step(x: Any) -> Any:
+        rt.from_numpy(table).add_(x)
+        return x + table[1]
+
+    other = np.zeros((2, 3))
+    for _ in range(4):
+        x = rt.tensor([1.0, 2.0, 3.0], dtype=rt.float64)
+        other += x.numpy()
+        np.testing.assert_array_equal(step(x)._data, x._data + other[1])
+    np.testing.assert_array_equal(table, other)
+
+
+def test_partial_functions_over_arrays() -> None:
+    scope = {"rt": rt, "weights": [np.ones(3), np.full(3, 2.0)]}
+    compiled = rt.compile(functools.partial(function("weights[0] * x + weights[1][0]", scope)))
+    x = rt.ones(3, dtype=rt.float64)
+    assert compiled(x).tolist() == compiled(x).tolist() == [3.0] * 3
+    scope["weights"][1][0] = 5.0
+    assert compiled(x).tolist() == [6.0] * 3
