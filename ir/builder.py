@@ -6,13 +6,13 @@ third, which records it on tensors). Attributes are given by keyword, all of the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 from typing import Any
 from weakref import ref
 
 import numpy as np
 
-from .graph import Node, Operand, Origin, make_node
+from .graph import Node, Operand, Origin, make_node, name_node
 from .ops import CATALOGUE, Op
 from .shapes import same_shape, summed_axes
 from .types import Literal, TensorType
@@ -57,10 +57,10 @@ def value_key(value: Any) -> Hashable:
     kind = value.__class__
     if kind is tuple:
         return tuple([value_key(v) for v in value])
-    if kind is int or kind is str:
-        return kind, value
     if kind is slice:
         return kind, value.start, value.stop, value.step  # of integers
+    if kind is float and value == value and value:  # neither NaN nor a zero
+        return kind, value
     if isinstance(value, (float, complex)):
         return kind, repr(value)
     return kind, value
@@ -69,18 +69,19 @@ def value_key(value: Any) -> Hashable:
 class GraphBuilder(Builder):
     """Appends nodes, giving the existing one where the same operation was made before (`consing`).
 
-    Result types are found once for each operation on operands of the same types with the same attributes.
+    Result types are found once for each operation on operands of the same types with the same attributes, by this
+    builder or the one that it is `like`.
     """
 
-    def __init__(self, consing: bool = True, prefix: str = "") -> None:
+    def __init__(self, consing: bool = True, prefix: str = "", like: GraphBuilder | None = None) -> None:
         self.nodes: list[Node] = []
         self.prefix = prefix
         self.origin: Origin = None
         self.consing = consing
         self._known: dict[int, Node] = {}  # by the hash of an operation's key, which takes a third of the key's memory
         self._names: set[str] = set()
-        self._types: dict[Hashable, tuple[TensorType, list[Any]]] = {}
-        self._shared: dict[TensorType, TensorType] = {}
+        self._types: dict[Hashable, tuple[TensorType, list[Any]]] = {} if like is None else like._types
+        self._shared: dict[TensorType, TensorType] = {} if like is None else like._shared
 
     def call(self, op: Op) -> Callable[..., Any]:
         count = -1 if op.variadic or op.attributes else len(op.operands)
@@ -105,8 +106,8 @@ class GraphBuilder(Builder):
         origin: Origin = None, type: TensorType | None = None,
     ) -> Operand:
         """Append an operation; on literals alone a pointwise one is computed. Raises the op's located errors."""
-        operands, literal = _keys(inputs)
-        if literal and op.kind == "pointwise":
+        operands = _keys(inputs)
+        if operands is not inputs and op.kind == "pointwise" and not any([i.__class__ is Node for i in inputs]):
             with np.errstate(all="ignore"):
                 number: Literal = np.asarray(op.eager(*inputs, *attrs)).item()
                 return number
@@ -167,12 +168,16 @@ class GraphBuilder(Builder):
         self._names.add(name)
         return name
 
-    def adopt(self, node: Node) -> Node:
-        """Take a node over as it is; later equal operations give this one."""
-        self.nodes.append(node)
-        self._names.add(node.name)
-        self._known.setdefault(hash(_key(node)), node)
-        return node
+    def rename(self, node: Node, name: str) -> None:
+        """Give a node that was made here another name, where that is free. No graph holds the node yet."""
+        if name not in self._names:
+            self._names.add(name)
+            name_node(node, name)
+
+    def note(self, nodes: Iterable[Node]) -> None:
+        """Let operations that are made from now on be these, where they are equal."""
+        for node in nodes:
+            self._known.setdefault(hash(_key(node)), node)
 
     def known(self, node: Node) -> Node:
         """An equal operation that was made before; else the node, taken over, under a name that is free."""
@@ -192,20 +197,15 @@ class GraphBuilder(Builder):
 
 def _key(node: Node) -> tuple[Hashable, ...]:
     """What makes an operation the same as another."""
-    return (node.op, value_key(node.attrs) if node.attrs else (), *_keys(node.inputs)[0])
+    return (node.op, value_key(node.attrs) if node.attrs else (), *_keys(node.inputs))
 
 
-def _keys(inputs: tuple[Operand, ...]) -> tuple[list[Hashable], bool]:
-    """Nodes for themselves, keys of literals; and whether there are literals alone."""
-    operands: list[Hashable] = []
-    literal = True
+def _keys(inputs: tuple[Operand, ...]) -> tuple[Hashable, ...]:
+    """Nodes for themselves, keys of literals; `inputs` where none is a literal."""
     for operand in inputs:
-        if operand.__class__ is Node:
-            literal = False
-            operands.append(operand)
-        else:
-            operands.append(value_key(operand))
-    return operands, literal
+        if operand.__class__ is not Node:
+            return tuple([i if i.__class__ is Node else value_key(i) for i in inputs])
+    return inputs
 
 
 def sum_to(b: Any, value: Any, shape: tuple[int, ...], target: tuple[int, ...]) -> Any:

@@ -108,6 +108,11 @@ def make_node(
     return made
 
 
+def name_node(node: Node, name: str) -> None:
+    """Give a node another name, which only its maker may do, before any graph holds it."""
+    object.__setattr__(node, "name", name)
+
+
 class Node(_Open):
     """One operation and its result; immutable, and equal to itself alone.
 

@@ -2,21 +2,27 @@
 
 The one walk that applies the ops' rules to IR: from the last node to the first, each rule's result is summed back to
 its operand's shape and accumulated. Rules emit ops that have rules, so the result can be differentiated again.
+
+What the rules of an operation give depends on no more than its operands' types, its literals and its attributes: that
+is written down once (a `_Recipe`), and followed for each such operation.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
-from ..builder import GraphBuilder, sum_to
+from ..builder import GraphBuilder, sum_to, value_key
 from ..errors import NoDerivative
 from ..graph import Graph, Node, input_node
-from ..ops import NotDifferentiable
+from ..ops import CATALOGUE, NotDifferentiable, Op
 from ..types import COMPLEX, TensorType
 
 __all__ = ["Joint", "differentiate"]
+
+ADD = CATALOGUE["add"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +39,6 @@ class Joint:
     wrt: tuple[Node, ...]
     gradients: tuple[Node, ...]
     connected: tuple[bool, ...]
-    names: dict[Node, str]
 
 
 def differentiate(graph: Graph, wrt: Sequence[Node] | None = None) -> Joint:
@@ -43,28 +48,30 @@ def differentiate(graph: Graph, wrt: Sequence[Node] | None = None) -> Joint:
     """
     targets = tuple(differentiable_inputs(graph) if wrt is None else wrt)
     builder = GraphBuilder(prefix="t")
-    builder.reserve(*graph.inputs)
-    for node in graph.nodes:
-        builder.adopt(node)
+    builder.reserve(*graph.inputs, *graph.nodes)
+    builder.nodes += graph.nodes
     outputs = [o for o in graph.outputs if isinstance(o, Node) and o.type.dtype.is_differentiable]
     seeds = tuple(input_node(builder.unique(f"d_{o.name}"), TensorType(o.type.dtype, o.type.shape)) for o in outputs)
-    count = len(builder.nodes)
     cotangents: dict[Node, Node] = {}
     for output, seed in zip(outputs, seeds, strict=True):
-        _accumulate(builder, cotangents, output, seed)
+        known = cotangents.get(output)
+        cotangents[output] = seed if known is None else builder.add(known, seed)
     active = active_nodes(graph, targets)
+    recipes = _Recipes(graph, builder, active)
     for node in reversed(graph.nodes):
         if node in cotangents and node in active:
-            builder.origin = f"vjp {node.name}"
-            _propagate(builder, node, cotangents, active)
+            recipes.follow(node, cotangents)
     gradients = []
     for target in targets:
         builder.origin = "no path"
         found = cotangents.get(target)
         gradients.append(found or builder.full(shape=target.type.shape, value=0.0, dtype=target.type.dtype))
+    made = builder.nodes[len(graph.nodes):]
     names = {ct: f"d_{primal.name}" for primal, ct in cotangents.items()}
-    return Joint(graph, seeds, tuple(builder.nodes[count:]), targets, tuple(gradients),
-                 tuple(target in cotangents for target in targets), names)
+    for node in made:
+        if node in names:
+            builder.rename(node, names[node])
+    return Joint(graph, seeds, tuple(made), targets, tuple(gradients), tuple(target in cotangents for target in targets))
 
 
 def differentiable_inputs(graph: Graph) -> list[Node]:
@@ -80,35 +87,125 @@ def active_nodes(graph: Graph, targets: Sequence[Node]) -> set[Node]:
     return active
 
 
-def _propagate(b: GraphBuilder, node: Node, cotangents: dict[Node, Node], active: set[Node]) -> None:
-    ct = cotangents[node]
-    for index, operand in enumerate(node.inputs):
-        if not isinstance(operand, Node) or operand not in active:
-            continue
-        if isinstance(node.op.vjp, NotDifferentiable):
-            if node.op.kind == "pointwise":  # a step function: zero almost everywhere
-                continue
-            raise NoDerivative(f"`{node.op.name}` has no derivative", ("where", str(node.origin)),
-                               ("why", node.op.vjp.reason), fix="`.detach()` its input")
-        part = _derive(b, ct, node, index)
-        if part is not None:
-            if part.type.shape != operand.type.shape:
-                part = sum_to(b, part, part.type.shape, operand.type.shape)
-            _accumulate(b, cotangents, operand, part)
+@dataclass(slots=True)
+class _Step:
+    """An operation of a recipe: its operands are `pick`ed from a list of values, to which its result is added."""
+
+    op: Op
+    pick: Callable[[list[Any]], tuple[Any, ...]]
+    attrs: tuple[Any, ...]
+    type: TensorType
+
+
+@dataclass(slots=True)
+class _Recipe:
+    """The rules of one operation: for each operand with a derivative its index, steps, and where the result stands.
+
+    Values are the operands, the result, its cotangent and the literals, then what the steps give.
+    """
+
+    literals: list[Any]
+    parts: list[tuple[int, list[_Step], int]]
+
+
+class _Recipes:
+    """The rules, written down once for all operations to which they apply alike."""
+
+    def __init__(self, graph: Graph, builder: GraphBuilder, active: set[Node]) -> None:
+        self.graph, self.builder, self.active = graph, builder, active
+        self.known: dict[Hashable, _Recipe] = {}
+        self.noted: set[Op] = set()
+
+    def follow(self, node: Node, cotangents: dict[Node, Node]) -> None:
+        """Add to the operands' cotangents what a node's rules give."""
+        builder, active, inputs, ct = self.builder, self.active, node.inputs, cotangents[node]
+        key: list[Hashable] = [node.op, id(ct.type)]  # types live as long as the graph does
+        for operand in inputs:
+            if operand.__class__ is Node:
+                key.append(id(operand.type) if operand in active else -id(operand.type))
+            else:
+                key.append(value_key(operand))
+        if node.attrs:
+            key.append(value_key(node.attrs))
+        mark = tuple(key)
+        recipe = self.known.get(mark)
+        if recipe is None:
+            recipe = self.known[mark] = self._written(node, ct)
+        builder.origin = f"vjp {node.name}"
+        values = [*inputs, node, ct, *recipe.literals]
+        for index, steps, result in recipe.parts:
+            for step in steps:
+                values.append(builder.emit(step.op, step.pick(values), step.attrs, None, None, step.type))
+            operand, part = inputs[index], values[result]
+            known = cotangents.get(operand)
+            if known is not None:
+                part = builder.emit(ADD, (known, part), (), None, None, known.type if known.type is part.type else None)
+            cotangents[operand] = part
+
+    def _written(self, node: Node, ct: Node) -> _Recipe:
+        """The recipe of a node, found by applying its rules to values that stand for its own."""
+        draft = GraphBuilder(like=self.builder)
+        inputs = tuple([input_node(f"x{i}", operand.type) if isinstance(operand, Node) else operand
+                        for i, operand in enumerate(node.inputs)])
+        out = Node(node.op, inputs, node.attrs, node.type, node.name, node.origin)
+        cotangent = input_node("ct", ct.type)
+        given = (*inputs, out, cotangent)
+        drafted: list[tuple[int, list[Node], Node]] = []
+        for index, operand in enumerate(node.inputs):
+            if operand in self.active:
+                before = len(draft.nodes)
+                part = _derive(draft, cotangent, out, index)
+                if part is not None:
+                    drafted.append((index, draft.nodes[before:], part))
+        self._note(draft.nodes, cotangent)
+        literals = {value_key(i): i for made in draft.nodes for i in made.inputs if not isinstance(i, Node)}
+        places: dict[Any, int] = {value: i for i, value in enumerate(given) if isinstance(value, Node)}
+        places |= {key: len(given) + i for i, key in enumerate(literals)}
+        recipe = _Recipe([*literals.values()], [])
+        count = len(given) + len(literals)
+        for index, steps, part in drafted:
+            written = []
+            for step in steps:
+                written.append(_Step(step.op, _picker([places[i if isinstance(i, Node) else value_key(i)]
+                                                       for i in step.inputs]), step.attrs, step.type))
+                places[step] = count
+                count += 1
+            recipe.parts.append((index, written, places[part]))
+        return recipe
+
+    def _note(self, nodes: Sequence[Node], cotangent: Node) -> None:
+        """Have the graph's own operations found where rules make them again: what doesn't depend on a cotangent."""
+        linear: set[Any] = {cotangent}
+        for node in nodes:
+            if not linear.isdisjoint(node.inputs):
+                linear.add(node)
+            elif node.op not in self.noted:
+                self.noted.add(node.op)
+                self.builder.note([n for n in self.graph.nodes if n.op is node.op])
+
+
+def _picker(places: list[int]) -> Callable[[list[Any]], tuple[Any, ...]]:
+    """Gives the values at some places as a tuple."""
+    if len(places) > 1:
+        return itemgetter(*places)
+    return lambda values: tuple([values[place] for place in places])
 
 
 def _derive(b: GraphBuilder, ct: Node, node: Node, index: int) -> Node | None:
-    """Apply the rule of one operand; an error it raises names the user's line."""
-    rule = node.op.rule(index)
+    """What the rule of one operand gives, in the operand's shape. An error it raises names the user's line."""
+    op, operand = node.op, node.inputs[index]
+    if isinstance(op.vjp, NotDifferentiable):
+        if op.kind == "pointwise":  # a step function: zero almost everywhere
+            return None
+        raise NoDerivative(f"`{op.name}` has no derivative", ("where", str(node.origin)), ("why", op.vjp.reason),
+                           fix="`.detach()` its input")
+    rule = op.rule(index)
     run = rule.conjugated if node.type.dtype.category == COMPLEX else rule
     try:
         part: Node | None = run(b, ct, node, (*node.inputs, node), index)
     except NoDerivative as error:
         error.facts = (("where", node.note), *error.facts)
         raise
-    return part
-
-
-def _accumulate(b: GraphBuilder, cotangents: dict[Node, Node], node: Node, part: Node) -> None:
-    known = cotangents.get(node)
-    cotangents[node] = part if known is None else b.add(known, part)
+    if part is None or part.type.shape == operand.type.shape:
+        return part
+    return sum_to(b, part, part.type.shape, operand.type.shape)

@@ -13,7 +13,7 @@ from dataclasses import replace
 from itertools import chain
 from typing import Any
 
-from ..graph import Graph, Node, input_node
+from ..graph import Graph, Node, input_node, make_node
 from .cut import ENDLESS, Network
 from .differentiate import Joint
 from .eliminate import eliminate_dead
@@ -32,42 +32,60 @@ LARGEST = 1000  # values that are decided together
 def backward_graph(joint: Joint) -> Graph:
     """The whole derivative as one graph: cotangents and the graph's inputs to gradients, nothing saved."""
     graph = joint.graph
-    whole = Graph(f"{graph.name}_bwd", (*joint.cotangents, *graph.inputs), (*graph.nodes, *joint.nodes),
-                  joint.gradients, "backward", graph.of)
-    return _renamed(eliminate_dead(whole), joint.names, {}, graph.inputs)
+    new: dict[Any, Node] = {node: _as_input(node) for node in graph.inputs}
+    inputs = (*joint.cotangents, *new.values())
+    nodes = _rewired((*graph.nodes, *joint.nodes), new)
+    return eliminate_dead(Graph(f"{graph.name}_bwd", inputs, tuple(nodes),
+                                tuple([new.get(node, node) for node in joint.gradients]), "backward", graph.of))
 
 
 def partition(joint: Joint) -> tuple[Graph, Graph]:
     """The forward graph, returning outputs and saved values, and the backward graph of cotangents and saved values."""
     graph = joint.graph
-    joint = _trimmed(joint)
-    read = _read_from(joint, {*graph.inputs, *graph.nodes})
-    needed = [node for node in (*graph.inputs, *graph.nodes) if node in read]
+    nodes, read = _needed(joint)
     kept = worth_saving(graph, read)
-    again = {node for node in needed if node not in kept and node not in graph.inputs}
-    saved = _leaves(graph, needed, again, kept)
-    forward = replace(graph, name=f"{graph.name}_fwd", kind="forward", saved=tuple(saved))
-    recomputed = _chain(graph, again, set(saved))
-    backward = Graph(f"{graph.name}_bwd", (*joint.cotangents, *saved), (*recomputed, *joint.nodes),
-                     joint.gradients, "backward", graph.of)
-    notes = {node: f"remat {node.name}" for node in recomputed}
-    return eliminate_dead(forward), eliminate_dead(_renamed(backward, joint.names, notes, saved))
+    again, leaves = _chain(graph, read, kept)
+    saved = tuple([node for node in (*graph.inputs, *graph.nodes) if node in leaves])
+    forward = replace(graph, name=f"{graph.name}_fwd", kind="forward", saved=saved)
+    new: dict[Any, Node] = {node: _as_input(node) for node in saved}
+    recomputed = []
+    for node in again:
+        copy = make_node(node.op, tuple([new[i] if i.__class__ is Node else i for i in node.inputs]), node.attrs,
+                         node.type, node.name, f"remat {node.name}")
+        new[node] = copy
+        recomputed.append(copy)
+    inputs = (*joint.cotangents, *[new[node] for node in saved])
+    backward = Graph(f"{graph.name}_bwd", inputs, (*recomputed, *_rewired(nodes, new)),
+                     tuple([new.get(node, node) for node in joint.gradients]), "backward", graph.of)
+    return eliminate_dead(forward), backward
 
 
-def _trimmed(joint: Joint) -> Joint:
-    """Only the derivative's nodes that a gradient depends on."""
-    alive: set[Any] = set(joint.gradients)
+def _as_input(node: Node) -> Node:
+    return input_node(node.name, node.type, node.origin)
+
+
+def _rewired(nodes: Iterable[Node], new: dict[Any, Node]) -> list[Node]:
+    """The nodes on what `new` has for their operands; it takes what they have become."""
+    changed = new.keys()
+    result = []
+    for node in nodes:
+        if not changed.isdisjoint(node.inputs):
+            new[node] = node = make_node(node.op, tuple([new.get(i, i) for i in node.inputs]), node.attrs, node.type,
+                                         node.name, node.origin)
+        result.append(node)
+    return result
+
+
+def _needed(joint: Joint) -> tuple[list[Node], set[Any]]:
+    """The derivative's nodes that a gradient depends on, and the values of the graph that they read."""
+    read: set[Any] = set(joint.gradients)
     kept: list[Node] = []
     for node in reversed(joint.nodes):
-        if node in alive:
-            alive.update(node.inputs)
+        if node in read:
+            read.update(node.inputs)
             kept.append(node)
-    return replace(joint, nodes=tuple(reversed(kept)))
-
-
-def _read_from(joint: Joint, primal: set[Any]) -> set[Any]:
-    read = primal.intersection(chain.from_iterable([node.inputs for node in joint.nodes]))
-    return read | primal.intersection(joint.gradients)
+    kept.reverse()
+    return kept, read.intersection(chain(joint.graph.inputs, joint.graph.nodes))
 
 
 def work(node: Node) -> int:
@@ -176,54 +194,13 @@ def _cheapest(
     return {node for node, (operands, value) in places.items() if near[operands] and not near[value]}
 
 
-def _leaves(graph: Graph, needed: list[Node], again: set[Node], saved: set[Node]) -> list[Node]:
-    """The saved values together with the inputs that are read directly or to compute others again."""
-    inputs = set(graph.inputs)
-    reached = {node for node in needed if node in inputs}
-    reached.update(_walk(again, saved, inputs)[1])
-    return [node for node in (*graph.inputs, *graph.nodes) if node in reached or node in saved]
-
-
-def _walk(again: set[Node], saved: set[Node], inputs: set[Node]) -> tuple[set[Node], set[Node]]:
-    """The nodes computed again to get `again`, and the inputs they start from."""
-    found: set[Node] = set()
-    leaves: set[Node] = set()
-    stack = list(again)
-    while stack:
-        node = stack.pop()
-        if node in inputs:
-            leaves.add(node)
-        elif node not in saved and node not in found:
-            found.add(node)
-            stack.extend(node.parents())
-    return found, leaves
-
-
-def _chain(graph: Graph, again: set[Node], saved: set[Node]) -> list[Node]:
-    found, _ = _walk(again, saved, set(graph.inputs))
-    return [node for node in graph.nodes if node in found]
-
-
-def _renamed(graph: Graph, names: dict[Node, str], notes: dict[Node, str], keep: Iterable[Node]) -> Graph:
-    """The graph rebuilt: cotangents under their primal's name, saved values as plain inputs."""
-    new: dict[Any, Node] = {}
-    taken = {node.name for node in (*graph.inputs, *graph.nodes)}
-    kept = set(keep)
-    for node in graph.inputs:
-        new[node] = input_node(node.name, node.type, node.origin) if node in kept else node
-
-    for node in graph.nodes:
-        name = names.get(node, node.name)
-        if name != node.name:
-            name = name if name not in taken else node.name
-            taken.add(name)
-        inputs, origin = tuple([new.get(i, i) for i in node.inputs]), notes.get(node, node.origin)
-        if name is node.name and origin is node.origin and inputs == node.inputs:
-            new[node] = node
-        else:
-            new[node] = Node(node.op, inputs, node.attrs, node.type, name, origin)
-    return replace(graph, inputs=tuple(new[node] for node in graph.inputs),
-                   nodes=tuple(new[node] for node in graph.nodes),
-                   outputs=tuple(new.get(o, o) for o in graph.outputs))
-
-
+def _chain(graph: Graph, read: set[Any], kept: set[Node]) -> tuple[list[Node], set[Any]]:
+    """The nodes that are computed again to have what is `read`, and what they start from: `kept` values and inputs."""
+    wanted = set(read)
+    again: list[Node] = []
+    for node in reversed(graph.nodes):
+        if node in wanted and node not in kept:
+            wanted.update(node.inputs)
+            again.append(node)
+    again.reverse()
+    return again, (wanted | kept).difference(again)
