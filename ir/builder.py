@@ -15,7 +15,7 @@ import numpy as np
 from .graph import Node, Operand, Origin, make_node, name_node
 from .ops import CATALOGUE, Op
 from .shapes import same_shape, summed_axes
-from .types import Literal, TensorType
+from .types import Literal, TensorType, shared_type
 
 __all__ = ["NUMPY", "Builder", "GraphBuilder", "NumpyBuilder", "sum_to", "value_key"]
 
@@ -97,22 +97,24 @@ class GraphBuilder(Builder):
 
         return emit
 
-    def reserve(self, *nodes: Node) -> None:
-        """Keep the names of these (the graph's inputs) from being given again."""
-        self._names.update(node.name for node in nodes)
+    def reserve(self, nodes: Iterable[Node]) -> None:
+        """Keep the names of these (a graph's inputs, or all of it) from being given to others."""
+        self._names.update([node.name for node in nodes])
 
     def emit(
         self, op: Op, inputs: tuple[Operand, ...], attrs: tuple[Any, ...] = (), name: str | None = None,
         origin: Origin = None, type: TensorType | None = None,
     ) -> Operand:
-        """Append an operation; on literals alone a pointwise one is computed. Raises the op's located errors."""
+        """Append an operation; on literals alone a pointwise one is computed. Raises the op's located errors.
+
+        A `name` that is given is one that has been reserved; else there is the op's (or the builder's) with a number.
+        """
         operands = _keys(inputs)
         if operands is not inputs and op.kind == "pointwise" and not any([i.__class__ is Node for i in inputs]):
             with np.errstate(all="ignore"):
                 number: Literal = np.asarray(op.eager(*inputs, *attrs)).item()
                 return number
         values = value_key(attrs) if attrs else ()
-        mark = 0
         if self.consing:
             key = (op, values, *operands)
             mark = hash(key)
@@ -122,22 +124,22 @@ class GraphBuilder(Builder):
         if type is None:
             type = self._infer(op, [i.type if i.__class__ is Node else i for i in inputs], attrs, values)
         node = self.append(op, inputs, attrs, type, origin, name)
-        if self.consing:
-            self._known.setdefault(mark, node)
+        if self.consing and found is None:
+            self._known[mark] = node
         return node
 
     def append(
         self, op: Op, inputs: tuple[Operand, ...], attrs: tuple[Any, ...], type: TensorType, origin: Origin = None,
         name: str | None = None,
     ) -> Node:
-        """Append an operation as it is, under `name` or the op's (or the builder's) with the node's number."""
+        """Append an operation as it is."""
         nodes, names = self.nodes, self._names
         if name is None:
             name = f"{self.prefix or op.name}{len(nodes)}"
-        if name in names:
-            name = self.unique(name)
-        else:
-            names.add(name)
+            if name in names:
+                name = self.unique(name)
+            else:
+                names.add(name)
         node = make_node(op, inputs, attrs, type, name, self.origin if origin is None else origin)
         nodes.append(node)
         return node
@@ -155,7 +157,7 @@ class GraphBuilder(Builder):
                 result = self._infer(op, shared, attrs, values)
             else:
                 result = op.infer(*types, *attrs)
-                result = self._shared.setdefault(result, result)
+                result = self._shared.setdefault(result, shared_type(result))
             found = self._types[key] = result, types  # keeps alive what the key identifies
         return found[0]
 
@@ -180,17 +182,15 @@ class GraphBuilder(Builder):
             self._known.setdefault(hash(_key(node)), node)
 
     def known(self, node: Node) -> Node:
-        """An equal operation that was made before; else the node, taken over, under a name that is free."""
-        key = _key(node)
+        """An equal operation that was made before; else the node, taken over with its name."""
+        attrs = node.attrs
+        key = (node.op, value_key(attrs) if attrs else (), *_keys(node.inputs))
         mark = hash(key)
         found = self._known.get(mark)
-        if found is not None and _key(found) == key:
+        if found is None:
+            self._known[mark] = node
+        elif _key(found) == key:
             return found
-        if node.name in self._names:
-            node = Node(node.op, node.inputs, node.attrs, node.type, self.unique(node.name), node.origin)
-        else:
-            self._names.add(node.name)
-        self._known.setdefault(mark, node)
         self.nodes.append(node)
         return node
 

@@ -52,7 +52,7 @@ def graph_of(op: Op, operands: Sequence[Any], attrs: tuple[Any, ...] = ()) -> Gr
     builder = GraphBuilder()
     inputs = [input_node(f"x{i}", layout(o)) if isinstance(o, np.ndarray) else o for i, o in enumerate(operands)]
     parameters = tuple(i for i in inputs if not isinstance(i, (int, float, bool, complex)))
-    builder.reserve(*parameters)
+    builder.reserve(parameters)
     node = builder.emit(op, tuple(inputs), attrs)
     return Graph(op.name, parameters, tuple(builder.nodes), (node,), "trace", op.name)
 

@@ -31,7 +31,7 @@ def graphs(draw: st.DrawFn, most: int = 7) -> Graph:
     size = draw(st.sampled_from(SIZES))
     b = GraphBuilder()
     inputs = [input_node(f"x{i}", f64[size]) for i in range(2)]
-    b.reserve(*inputs)
+    b.reserve(inputs)
     values: list[Any] = list(inputs)
     for _ in range(draw(st.integers(1, most))):
         step = draw(st.sampled_from(STEPS))

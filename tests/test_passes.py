@@ -627,7 +627,7 @@ def test_derivatives_of_derivatives_have_unique_names() -> None:
 def chain(count: int) -> Graph:
     builder = GraphBuilder()
     x = input_node("x", f64[2])
-    builder.reserve(x)
+    builder.reserve([x])
     value: Any = x
     for i in range(count):
         value = builder.sin(value) if i % 3 == 0 else builder.mul(value, x) if i % 3 == 1 else builder.add(value, 0.5)
@@ -691,7 +691,7 @@ def test_work_on_wide_graphs_grows_with_the_number_of_nodes() -> None:
     def fan(count: int) -> Graph:
         builder = GraphBuilder()
         x = input_node("x", f64[100])
-        builder.reserve(x)
+        builder.reserve([x])
         parts = [builder.sin(builder.mul(x, float(i))) for i in range(count)]
         sums = [builder.sum(p, axis=(0,)) for p in parts]
         total = sums[0]

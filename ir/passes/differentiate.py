@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from operator import itemgetter
 from typing import Any
 
@@ -18,7 +19,7 @@ from ..builder import GraphBuilder, sum_to, value_key
 from ..errors import NoDerivative
 from ..graph import Graph, Node, input_node
 from ..ops import CATALOGUE, NotDifferentiable, Op
-from ..types import COMPLEX, TensorType
+from ..types import COMPLEX, TensorType, row_major
 
 __all__ = ["Joint", "differentiate"]
 
@@ -48,10 +49,10 @@ def differentiate(graph: Graph, wrt: Sequence[Node] | None = None) -> Joint:
     """
     targets = tuple(differentiable_inputs(graph) if wrt is None else wrt)
     builder = GraphBuilder(prefix="t")
-    builder.reserve(*graph.inputs, *graph.nodes)
+    builder.reserve(chain(graph.inputs, graph.nodes))
     builder.nodes += graph.nodes
     outputs = [o for o in graph.outputs if isinstance(o, Node) and o.type.dtype.is_differentiable]
-    seeds = tuple(input_node(builder.unique(f"d_{o.name}"), TensorType(o.type.dtype, o.type.shape)) for o in outputs)
+    seeds = tuple(input_node(builder.unique(f"d_{o.name}"), row_major(o.type.dtype.numpy, o.type.shape)) for o in outputs)
     cotangents: dict[Node, Node] = {}
     for output, seed in zip(outputs, seeds, strict=True):
         known = cotangents.get(output)

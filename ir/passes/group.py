@@ -80,7 +80,7 @@ def _terms(top: Node, sums: Container[Node], reads: Counter[Any], inner: set[Nod
 
 def _rebuilt(graph: Graph, sums: dict[Node, list[list[Node]]]) -> Graph:
     b = GraphBuilder(consing=False)
-    b.reserve(*graph.inputs, *graph.nodes)
+    b.reserve(chain(graph.inputs, graph.nodes))
     new: dict[Any, Operand] = {}
     for node in graph.nodes:
         if node in sums:

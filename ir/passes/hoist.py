@@ -9,6 +9,7 @@ where nothing else reads the result in its own shape.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import chain
 
 from ..builder import GraphBuilder
 from ..graph import Graph, Node, Operand, users_of
@@ -31,7 +32,7 @@ def hoist_reshapes(graph: Graph) -> Graph:
     if not shapes and not lowered:
         return graph
     builder = GraphBuilder()
-    builder.reserve(*graph.inputs)
+    builder.reserve(chain(graph.inputs, graph.nodes))
     new: dict[Node, Node] = {}
 
     def read(operand: Operand, shape: Shape) -> Operand:
@@ -42,7 +43,8 @@ def hoist_reshapes(graph: Graph) -> Graph:
         return found if found.type.shape == shape else reshaped(found, shape)
 
     def reshaped(node: Node, shape: Shape) -> Node:
-        result = builder.emit(CATALOGUE["reshape"], (node,), (shape,), f"{node.name}_reshaped", node.origin)
+        result = builder.emit(CATALOGUE["reshape"], (node,), (shape,), builder.unique(f"{node.name}_reshaped"),
+                              node.origin)
         assert isinstance(result, Node)
         return result
 
@@ -74,15 +76,15 @@ def hoist_reshapes(graph: Graph) -> Graph:
 def _sink(graph: Graph) -> Graph:
     """Pointwise operations on values that were reshaped alike, before the reshape."""
     builder = GraphBuilder()
-    builder.reserve(*graph.inputs)
+    builder.reserve(chain(graph.inputs, graph.nodes))
     new: dict[Node, Node] = {}
     for node in graph.nodes:
         inputs = tuple(new.get(i, i) if isinstance(i, Node) else i for i in node.inputs)
         sources = _before_reshape(node, inputs)
         if sources is not None:
             result = builder.emit(node.op, sources, node.attrs, node.name, node.origin)
-            made = builder.emit(CATALOGUE["reshape"], (result,), (node.type.shape,), f"{node.name}_reshaped",
-                                node.origin)
+            made = builder.emit(CATALOGUE["reshape"], (result,), (node.type.shape,),
+                                builder.unique(f"{node.name}_reshaped"), node.origin)
         else:
             made = builder.known(node) if inputs == node.inputs else \
                 builder.emit(node.op, inputs, node.attrs, node.name, node.origin)

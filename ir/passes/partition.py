@@ -8,7 +8,7 @@ as in PyTorch's AOTAutograd; there operations are forbidden or free to be comput
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import chain
 from typing import Any
@@ -90,11 +90,14 @@ def _needed(joint: Joint) -> tuple[list[Node], set[Any]]:
 
 def work(node: Node) -> int:
     """The price of computing a value again from its operands."""
-    kind = node.op.kind
+    kind, dtype = node.op.kind, node.type.dtype
     cost = node.op.cost if kind == "pointwise" else FIXED.get(kind)
     if cost is None:
         return ENDLESS
-    widest = max([node.type.dtype.itemsize, *[parent.type.dtype.itemsize for parent in node.parents()]])
+    widest = dtype.itemsize
+    for operand in node.inputs:
+        if operand.__class__ is Node and operand.type.dtype is not dtype:
+            widest = max(widest, operand.type.dtype.itemsize)
     return round(cost * node.type.numel * widest)
 
 
@@ -103,95 +106,127 @@ def storage(node: Node) -> int:
     return ARRAY + BYTE * node.type.nbytes
 
 
-def worth_saving(graph: Graph, read: set[Node]) -> set[Node]:
+def worth_saving(graph: Graph, read: set[Any]) -> set[Node]:
     """The values to save such that those in `read` can be had at the lowest price, none of them from afar."""
     prices: dict[Node, int] = {}  # of computing again
-    paths: dict[Any, int] = {}  # of computing again from what is at hand
+    paths: dict[Any, int] = {}  # of computing again from what is at hand, where that is neither free nor impossible
+    far = paths.keys()
     kept: set[Node] = set()
     for node in graph.nodes:
-        prices[node] = price = work(node)
-        path = price + sum([paths.get(operand, 0) for operand in {*node.inputs}])
-        if node in read and (price >= storage(node) or path > FAR * storage(node)):
+        prices[node] = path = price = work(node)
+        if price < ENDLESS and not far.isdisjoint(node.inputs):
+            path += sum([paths.get(operand, 0) for operand in {*node.inputs}])
+        if node in read and (price >= (price_of_saving := storage(node)) or path > FAR * price_of_saving):
             kept.add(node)
-        paths[node] = 0 if node in kept or price == ENDLESS else path
-    again: set[Any] = read - kept
+        elif 0 < path < ENDLESS:
+            paths[node] = path
+    again = set(read)
+    undecided: list[Node] = []
     for node in reversed(graph.nodes):
-        if node in again and prices[node] < ENDLESS:
-            again.update(parent for parent in node.parents() if parent not in kept)
-    undecided = {node: prices[node] for node in graph.nodes if node in again}
+        if node in again and node not in kept:
+            undecided.append(node)
+            if prices[node] < ENDLESS:
+                again.update(node.inputs)
+    undecided.reverse()
     loaded = read | kept
-    solved: dict[Any, list[bool]] = {}  # the periods of an unrolled loop make equal networks
-    for group in _groups(undecided):
-        most = sum([undecided[n] + LOADED * n.type.nbytes * len(n.inputs) for n in group])
-        if most > min(map(storage, group)):  # else it is cheapest to compute all of it again
-            for part, wanted in _parts(group, read):
-                kept |= _cheapest(part, undecided, wanted, loaded, solved)
+    solved: dict[Any, list[int]] = {}  # the periods of an unrolled loop are equal problems
+    for group in _groups(undecided, prices):
+        for part, wanted in _parts(group, read):
+            problem = _described(part, prices, wanted, loaded)
+            cheapest = solved.get(problem)
+            if cheapest is None:
+                cheapest = solved[problem] = _cheapest(*problem)
+            kept.update([part[i] for i in cheapest])
     return kept
 
 
-def _groups(prices: dict[Node, int]) -> list[list[Node]]:
+def _groups(nodes: list[Node], prices: dict[Node, int]) -> list[list[Node]]:
     """Values that depend on each other by way of values that can be computed again."""
-    head: dict[Node, Node] = {}
+    head: dict[Any, Any] = {}
 
-    def leader(node: Node) -> Node:
+    def leader(node: Any) -> Any:
         while (above := head[node]) is not node:
             head[node] = node = head[above]
         return node
 
-    for node, price in prices.items():
+    for node in nodes:
         head[node] = node
-        if price < ENDLESS:
-            for parent in node.parents():
-                if parent in head:
-                    head[leader(parent)] = leader(node)
+        if prices[node] < ENDLESS:
+            for operand in node.inputs:
+                if operand in head:
+                    head[leader(operand)] = leader(node)
     groups: defaultdict[Node, list[Node]] = defaultdict(list)
-    for node in prices:
+    for node in nodes:
         groups[leader(node)].append(node)
     return list(groups.values())
 
 
-def _parts(group: list[Node], read: set[Node]) -> Iterator[tuple[list[Node], set[Node]]]:
+def _parts(group: list[Node], read: set[Any]) -> Iterator[tuple[list[Node], set[Any]]]:
     """A group cut to parts that are quickly decided, each with what backward or a later part has to have of it."""
-    parts = [group[i : i + LARGEST] for i in range(0, len(group), LARGEST)]
-    wanted = read
-    if len(parts) > 1:
-        number = {node: i // LARGEST for i, node in enumerate(group)}
-        wanted = read | {parent for node in group for parent in node.parents() if number.get(parent) != number[node]}
-    for part in parts:
-        yield part, wanted
+    if len(group) <= LARGEST:
+        yield group, read
+        return
+    number = {node: i // LARGEST for i, node in enumerate(group)}
+    wanted = read | {parent for node in group for parent in node.parents() if number.get(parent) != number[node]}
+    for i in range(0, len(group), LARGEST):
+        yield group[i : i + LARGEST], wanted
 
 
-def _cheapest(
-    part: list[Node], prices: dict[Node, int], wanted: set[Node], loaded: set[Node], solved: dict[Any, list[bool]]
-) -> set[Node]:
-    """The values of a part to save. Each is two nodes of a network: its operands at hand, and the value at hand.
+def _described(
+    part: list[Node], prices: dict[Node, int], wanted: set[Any], loaded: set[Any]
+) -> tuple[tuple[tuple[int, ...], ...], tuple[int, ...]]:
+    """What decides which values of a part are saved.
+
+    Of each value the price of computing it again, its bytes, whether it is wanted, and operands: positions in the part
+    or, from -1 down, among the inputs that aren't `loaded` in any case. And the inputs' bytes.
+    """
+    places: dict[Any, int] = {}
+    sizes: list[int] = []
+    values = []
+    for position, node in enumerate(part):
+        places[node] = position
+        size, price = node.type.nbytes, prices[node]
+        operands = []
+        for operand in node.inputs if price < ENDLESS else ():
+            place = places.get(operand)
+            if place is None:
+                if operand in loaded or operand.__class__ is not Node:
+                    continue
+                place = places[operand] = ~len(sizes)
+                sizes.append(operand.type.nbytes)
+            operands.append(place)
+        values.append((price, size, node in wanted, *operands))
+    return tuple(values), tuple(sizes)
+
+
+def _cheapest(values: Sequence[tuple[int, ...]], sizes: Sequence[int]) -> list[int]:
+    """The positions of the values to save. Each is two nodes of a network: its operands at hand, and the value at hand.
 
     On the sink's side stands what backward has at hand. It pays for a value to be computed (the edge from the source),
-    or saved (the edge between the two), and for an input that isn't `loaded` in any case.
+    or saved (the edge between the two), and for an input to be loaded.
     """
+    again = sum([price + LOADED * size * len(operands) for price, size, _, *operands in values])
+    if again <= ARRAY + BYTE * min([size for _, size, *_ in values]):
+        return []  # whatever is saved costs more than to compute all of it again
     network = Network()
-    places: dict[Node, tuple[int, int]] = {}
-    inputs: dict[Node, tuple[int, int]] = {}  # the place, and the bytes that are read
-    for node in part:
-        operands, value = places[node] = network.node(), network.node()
-        network.edge(0, operands, prices[node])
-        network.edge(operands, value, storage(node))
-        if node in wanted:
+    places: list[tuple[int, int]] = []
+    inputs = [network.node() for _ in sizes]
+    reads = [0] * len(inputs)  # bytes
+    for price, size, wanted, *found in values:
+        operands, value = network.node(), network.node()
+        places.append((operands, value))
+        network.edge(0, operands, price)
+        network.edge(operands, value, ARRAY + BYTE * size)
+        if wanted:
             network.edge(value, 1, ENDLESS)
-        for parent in node.parents() if prices[node] < ENDLESS else ():
-            if parent in places:
-                network.edge(places[parent][1], operands, ENDLESS)
-            elif parent not in loaded:
-                place, size = inputs.get(parent) or (network.node(), 0)
-                inputs[parent] = place, min(size + node.type.nbytes, parent.type.nbytes)
-                network.edge(place, operands, ENDLESS)
-    for place, size in inputs.values():
-        network.edge(0, place, LOADED * size)
-    form = (*network.ends, -1, *network.room)
-    near = solved.get(form)
-    if near is None:
-        near = solved[form] = network.source_side()
-    return {node for node, (operands, value) in places.items() if near[operands] and not near[value]}
+        for place in found:
+            network.edge(inputs[~place] if place < 0 else places[place][1], operands, ENDLESS)
+            if place < 0:
+                reads[~place] += size
+    for node, size, read in zip(inputs, sizes, reads, strict=True):
+        network.edge(0, node, LOADED * min(size, read))
+    near = network.source_side()
+    return [i for i, (operands, value) in enumerate(places) if near[operands] and not near[value]]
 
 
 def _chain(graph: Graph, read: set[Any], kept: set[Node]) -> tuple[list[Node], set[Any]]:

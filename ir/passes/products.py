@@ -173,7 +173,7 @@ class _Rebuilder:
         self.position = {node: number for number, node in enumerate(graph.inputs)}
         self.counted = 0
         self.b = GraphBuilder()
-        self.b.reserve(*graph.inputs, *(n for n in graph.nodes if n not in sums and n not in folded))
+        self.b.reserve(chain(graph.inputs, graph.nodes))
 
     def run(self) -> Graph:
         nodes, new = self.b.nodes, self.new

@@ -7,18 +7,19 @@ NaN and infinities: `x + 0.0` stays (it turns -0.0 into 0.0), `x * 0.0` stays.
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import chain
 from typing import Any
 
 from ..builder import GraphBuilder
 from ..graph import Graph, Node, Operand
-from ..types import TensorType
+from ..ops import CATALOGUE, Op
 from .eliminate import eliminate_dead
 
 __all__ = ["MARKERS", "simplify"]
 
 MARKERS = frozenset({"clone", "detach", "opaque", "overwrite"})  # what only differentiation looks at
 
-SPREAD = frozenset({"full", "expand"})
+SPREAD = frozenset({CATALOGUE["full"], CATALOGUE["expand"]})
 Rewrite = Callable[[GraphBuilder, Node, tuple[Any, ...]], Any]
 
 
@@ -29,46 +30,38 @@ def simplify(graph: Graph, erase: frozenset[str] = frozenset()) -> Graph:
     nothing changes stays the very same node.
     """
     builder = GraphBuilder()
-    builder.reserve(*graph.inputs)
+    builder.reserve(chain(graph.inputs, graph.nodes))
+    rules = RULES if not erase else RULES | {CATALOGUE[name]: _erase for name in erase}
     new: dict[Any, Operand] = {}
+    changed = new.keys()
+    retyped: set[Any] = set()  # what is replaced by a value of another type
+    spread: set[Any] = set()  # results that pointwise operations needn't read as they are
     for node in graph.nodes:
-        op, inputs = node.op, node.inputs
-        operands = tuple([new.get(i, i) for i in inputs])
-        if op.name in erase:
-            new[node] = operands[0]
-            continue
-        builder.origin = node.origin
-        simpler = _rewrite(builder, node, operands)
+        op, operands = node.op, node.inputs
+        if not changed.isdisjoint(operands):
+            operands = tuple([new.get(i, i) for i in operands])
+        rule, simpler = rules.get(op), None
+        if rule is not None or not spread.isdisjoint(operands):
+            builder.origin = node.origin
+            if op.kind == "pointwise" and rule not in (_cast, _erase) and not spread.isdisjoint(operands):
+                simpler = _pointwise(builder, node, operands)
+            if simpler is None and rule is not None:
+                simpler = rule(builder, node, operands)
         if simpler is None:
-            if operands == inputs:
-                simpler = builder.known(node)
-            else:
-                simpler = builder.emit(op, operands, node.attrs, node.name, node.origin, _type(node, operands))
+            simpler = builder.known(node) if operands is node.inputs else builder.emit(
+                op, operands, node.attrs, node.name, node.origin,
+                node.type if retyped.isdisjoint(node.inputs) else None)
         if simpler is not node:
             new[node] = simpler
+            if simpler.__class__ is not Node or simpler.type is not node.type:
+                retyped.add(node)
+        if simpler.__class__ is Node and simpler.op in SPREAD:
+            spread.add(simpler)
     return eliminate_dead(graph.map_roots(builder.nodes, lambda operand: new.get(operand, operand)))
 
 
-def _type(node: Node, operands: tuple[Any, ...]) -> TensorType | None:
-    """The type of a node's result on other operands, where it follows at once: from operands of the very same types."""
-    for new, old in zip(operands, node.inputs, strict=True):
-        if new is not old and (new.__class__ is not Node or old.__class__ is not Node or new.type is not old.type):
-            return None
-    return node.type
-
-
-def _rewrite(b: GraphBuilder, node: Node, operands: tuple[Any, ...]) -> Any:
-    """A simpler operand, or None. Most operations leave here after one look."""
-    name = node.op.name
-    if node.op.kind == "pointwise" and name != "cast":
-        for operand in operands:
-            if operand.__class__ is Node and operand.op.name in SPREAD:
-                simpler = _pointwise(b, node, operands)
-                if simpler is not None:
-                    return simpler
-                break
-    rule = RULES.get(name)
-    return None if rule is None else rule(b, node, operands)
+def _erase(b: GraphBuilder, node: Node, operands: tuple[Any, ...]) -> Any:
+    return operands[0]
 
 
 def _like(node: Node, operand: Any) -> bool:
@@ -92,7 +85,8 @@ def _pointwise(b: GraphBuilder, node: Node, operands: tuple[Any, ...]) -> Any:
     small = Node(node.op, lean, node.attrs, b.infer(node.op, lean, node.attrs), node.name, node.origin)
     if small.type.dtype is not node.type.dtype:
         return None
-    value = _rewrite(b, small, lean)
+    rule = RULES.get(node.op)
+    value = None if rule is None else rule(b, small, lean)
     if value is None:
         value = b.emit(node.op, lean, node.attrs, node.name, node.origin)
     if not isinstance(value, Node) or value.type.shape == node.type.shape:
@@ -220,8 +214,8 @@ def _sum(b: GraphBuilder, node: Node, operands: tuple[Any, ...]) -> Any:
     return None
 
 
-RULES: dict[str, Rewrite] = {
+RULES: dict[Op, Rewrite] = {CATALOGUE[name]: rule for name, rule in {
     "mul": _mul, "sub": _sub, "div": _div, "neg": _neg, "pow": _pow, "where": _where, "cast": _cast,
     "reshape": _reshape, "expand": _expand, "permute": _permute, "slice": _view, "flip": _view,
     "sum": _sum, "amax": _sum, "amin": _sum, "prod": _sum,
-}
+}.items()}

@@ -7,6 +7,7 @@ small matrix by a vector.
 
 from __future__ import annotations
 
+from itertools import chain
 from math import prod
 from typing import Any
 
@@ -31,7 +32,7 @@ def unfold_products(graph: Graph) -> Graph:
     if not found:
         return graph
     b = GraphBuilder()
-    b.reserve(*graph.inputs, *(node for node in graph.nodes if node not in found))
+    b.reserve(chain(graph.inputs, graph.nodes))
     new: dict[Any, Any] = {}
     for node in graph.nodes:
         if node in found:
