@@ -110,7 +110,7 @@ class GraphBuilder(Builder):
         A `name` that is given is one that has been reserved; else there is the op's (or the builder's) with a number.
         """
         operands = _keys(inputs)
-        if operands is not inputs and op.kind == "pointwise" and not any([i.__class__ is Node for i in inputs]):
+        if operands is not inputs and op.kind == "pointwise" and not any(map(_is_node, inputs)):
             with np.errstate(all="ignore"):
                 number: Literal = np.asarray(op.eager(*inputs, *attrs)).item()
                 return number
@@ -193,6 +193,10 @@ class GraphBuilder(Builder):
             return found
         self.nodes.append(node)
         return node
+
+
+def _is_node(operand: Operand) -> bool:
+    return operand.__class__ is Node
 
 
 def _key(node: Node) -> tuple[Hashable, ...]:

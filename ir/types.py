@@ -178,7 +178,7 @@ def type_of(array: np.ndarray[Any, Any]) -> TensorType:
 
 def shared_type(type: TensorType) -> TensorType:
     """The type itself, or the one object that stands for all that are equal and of row-major arrays."""
-    if type.strides is None and not type.weak and all([extent.__class__ is int for extent in type.shape]):
+    if type.strides is None and not type.weak and all(extent.__class__ is int for extent in type.shape):
         return row_major(type.dtype.numpy, type.shape)
     return type
 

@@ -52,7 +52,8 @@ def differentiate(graph: Graph, wrt: Sequence[Node] | None = None) -> Joint:
     builder.reserve(chain(graph.inputs, graph.nodes))
     builder.nodes += graph.nodes
     outputs = [o for o in graph.outputs if isinstance(o, Node) and o.type.dtype.is_differentiable]
-    seeds = tuple(input_node(builder.unique(f"d_{o.name}"), row_major(o.type.dtype.numpy, o.type.shape)) for o in outputs)
+    seeds = tuple([input_node(builder.unique(f"d_{o.name}"), row_major(o.type.dtype.numpy, o.type.shape))
+                   for o in outputs])
     cotangents: dict[Node, Node] = {}
     for output, seed in zip(outputs, seeds, strict=True):
         known = cotangents.get(output)
@@ -72,7 +73,8 @@ def differentiate(graph: Graph, wrt: Sequence[Node] | None = None) -> Joint:
     for node in made:
         if node in names:
             builder.rename(node, names[node])
-    return Joint(graph, seeds, tuple(made), targets, tuple(gradients), tuple(target in cotangents for target in targets))
+    connected = tuple([target in cotangents for target in targets])
+    return Joint(graph, seeds, tuple(made), targets, tuple(gradients), connected)
 
 
 def differentiable_inputs(graph: Graph) -> list[Node]:
@@ -119,7 +121,8 @@ class _Recipes:
 
     def follow(self, node: Node, cotangents: dict[Node, Node]) -> None:
         """Add to the operands' cotangents what a node's rules give."""
-        builder, active, inputs, ct = self.builder, self.active, node.inputs, cotangents[node]
+        builder, active, ct = self.builder, self.active, cotangents[node]
+        inputs: tuple[Any, ...] = node.inputs
         key: list[Hashable] = [node.op, id(ct.type)]  # types live as long as the graph does
         for operand in inputs:
             if operand.__class__ is Node:
@@ -192,21 +195,22 @@ def _picker(places: list[int]) -> Callable[[list[Any]], tuple[Any, ...]]:
     return lambda values: tuple([values[place] for place in places])
 
 
-def _derive(b: GraphBuilder, ct: Node, node: Node, index: int) -> Node | None:
+def _derive(b: GraphBuilder, ct: Node, node: Node, index: int) -> Any:
     """What the rule of one operand gives, in the operand's shape. An error it raises names the user's line."""
-    op, operand = node.op, node.inputs[index]
+    op = node.op
+    operand: Any = node.inputs[index]
     if isinstance(op.vjp, NotDifferentiable):
         if op.kind == "pointwise":  # a step function: zero almost everywhere
             return None
-        raise NoDerivative(f"`{op.name}` has no derivative", ("where", str(node.origin)), ("why", op.vjp.reason),
+        raise NoDerivative(f"`{op.name}` has no derivative", ("where", node.note), ("why", op.vjp.reason),
                            fix="`.detach()` its input")
     rule = op.rule(index)
     run = rule.conjugated if node.type.dtype.category == COMPLEX else rule
     try:
-        part: Node | None = run(b, ct, node, (*node.inputs, node), index)
+        part: Any = run(b, ct, node, (*node.inputs, node), index)
     except NoDerivative as error:
         error.facts = (("where", node.note), *error.facts)
         raise
-    if part is None or part.type.shape == operand.type.shape:
-        return part
-    return sum_to(b, part, part.type.shape, operand.type.shape)
+    if part is not None and part.type.shape != operand.type.shape:
+        part = sum_to(b, part, part.type.shape, operand.type.shape)
+    return part

@@ -80,13 +80,13 @@ def _pointwise(b: GraphBuilder, node: Node, operands: tuple[Any, ...]) -> Any:
     if all(new is old for new, old in zip(lean, operands, strict=True)):
         return None
     if not any(isinstance(operand, Node) for operand in lean):
-        value = b.emit(node.op, lean, node.attrs)
-        return b.full(shape=node.type.shape, value=value, dtype=node.type.dtype)
+        number = b.emit(node.op, lean, node.attrs)
+        return b.full(shape=node.type.shape, value=number, dtype=node.type.dtype)
     small = Node(node.op, lean, node.attrs, b.infer(node.op, lean, node.attrs), node.name, node.origin)
     if small.type.dtype is not node.type.dtype:
         return None
     rule = RULES.get(node.op)
-    value = None if rule is None else rule(b, small, lean)
+    value: Any = None if rule is None else rule(b, small, lean)
     if value is None:
         value = b.emit(node.op, lean, node.attrs, node.name, node.origin)
     if not isinstance(value, Node) or value.type.shape == node.type.shape:
