@@ -8,16 +8,20 @@ reading the same memory, do share it.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from math import prod
+
+import numpy as np
 
 from retape.ir import Graph
 from retape.ir.graph import Node
 from retape.ir.shapes import Shape
 
+from .edges import Edges, Numbers, connected
 from .loops import parts
 from .regions import cuts
 from .rows import KEPT, is_alias, kept_in_row, sections
-from .stages import MEMORY, Stages, from_memory
+from .stages import Stages, from_memory
 
 __all__ = ["Group", "Plan", "fuse"]
 
@@ -26,6 +30,8 @@ UNCUT = 96  # operations from which on a kernel is searched for the periods of a
 WINDOW = 12  # operations in a row that are alike where a loop's body begins again
 PERIODS = 48  # of an unrolled loop, periods up to this length together become one kernel
 AGAIN = 2.0  # additions that a kernel spends on a value rather than have it stored beside the one it comes from
+MIXED = np.uint64(0x9E3779B97F4A7C15)  # an odd number without a pattern
+HASHED = (1 << 64) - 1
 
 
 @dataclass(eq=False, slots=True)
@@ -58,65 +64,87 @@ class Plan:
 
 def fuse(graph: Graph, strict: bool = False) -> Plan:
     """Group the operations of a graph into kernels; `strict` leaves sums and products to eager execution."""
-    stages = Stages(graph, strict)
-    stages.delay(graph)
-    inlined = {*stages.small, *(node for node in stages.fused if node.op.kind in ("piecewise", "moved"))}
-    groups = _components(graph, stages, inlined)
-    home = {node: group for group in groups for node in group.nodes}
-    stored = _stored(graph, stages, home, inlined)
-    again = _computed_again(graph, stages, home, stored)
-    inlined |= again
+    edges, stages, roots = Edges(graph), Stages(graph, strict), set(graph.roots())
+    stages.delay(edges, roots)
+    table = _Table(edges, stages)
+    groups = [_group([edges.nodes[number] for number in part], stages)
+              for component in _components(table) for part in _cut(table, component)]
+    home = {node: number for number, group in enumerate(groups) for node in group.nodes}
+    table.home = edges.of_nodes(home, -1)
+    stored = _stored(table, groups, roots)
+    again = _computed_again(table, groups, stored, roots)
     stored -= again
     # a single element that every reader computes for itself needs no kernel
-    used = [g for g in groups if any(node in stored for node in g.nodes)]
+    used = [group for group in groups if not stored.isdisjoint(group.nodes)]
     others: list[Group | Node] = [
-        n for n in graph.nodes if n not in stages.fused and n.op.kind not in ("view", "source")]
-    position = {node: i for i, node in enumerate(graph.nodes)}
+        n for n in graph.nodes if n not in stages.space and n.op.kind not in ("view", "source")]
 
     def key(step: Group | Node) -> tuple[int, int]:
         if isinstance(step, Group):
-            return step.stage, position[step.nodes[0]]
-        return stages.stage[step], position[step]
+            return step.stage, edges.number[step.nodes[0]]
+        return stages.stage[step], edges.number[step]
 
-    return Plan(sorted([*used, *others], key=key), stored, inlined)
+    return Plan(sorted([*used, *others], key=key), stored, table.inlined | again)
 
 
-def _components(graph: Graph, stages: Stages, inlined: set[Node]) -> list[Group]:
-    """Connected operations of one stage and space, cut where a kernel would grow too long."""
-    leader: dict[Node, Node] = {}
+class _Table:
+    """What fusion asks of nodes (known by their numbers) and of edges, as arrays.
 
-    def find(node: Node) -> Node:
-        up = leader[node]
-        while up is not node:
-            leader[node] = up = leader[up]
-            node, up = up, leader[up]
-        return node
+    `within` tells of edges whether operand and reader are computed over one space and the operand needn't lie in
+    memory, `home` of nodes their group.
+    """
 
-    stage_of, space_of = stages.stage, stages.space
-    readers: dict[tuple[int, Shape, Node], Node] = {}
-    for node in graph.nodes:
-        space = space_of.get(node)
-        if space is None:
-            continue
-        own = leader[node] = node
-        stage, rows, memory = stage_of[node], stages.reads_rows(node), node.op.kind in MEMORY
-        for position, parent in enumerate(node.inputs):
-            if not isinstance(parent, Node):
-                continue
-            if stage_of.get(parent) == stage and space_of.get(parent) == space and stages.joins(parent, space, rows) \
-                    and not (memory and from_memory(node, position)):
-                other = find(parent)
-            elif parent not in inlined and parent.type.numel > 1:
-                other = find(readers.setdefault((stage, space, parent), node))
-            else:
-                continue
-            if other is not own:
-                leader[own] = own = other
-    members: dict[Node, list[Node]] = {}
-    for node in graph.nodes:
-        if node in stages.fused:
-            members.setdefault(find(node), []).append(node)
-    return [_group(part, stages) for nodes in members.values() for part in _cut(nodes)]
+    home: Numbers
+
+    def __init__(self, edges: Edges, stages: Stages) -> None:
+        self.edges, self.stages = edges, stages
+        self.inlined = {*stages.small, *stages.moved}
+        self.stage = edges.of_nodes(stages.stage, -1)
+        spaces: dict[Shape, int] = {}
+        self.space = edges.of_nodes({n: spaces.setdefault(s, len(spaces)) for n, s in stages.space.items()}, -1)
+        self.fused = self.space >= 0
+        reader, parent = edges.reader, edges.parent
+        self.within = self.fused[reader] & (self.space[reader] == self.space[parent])
+        self.from_memory = edges.among(stages.memory)[reader]
+        for edge in np.flatnonzero(self.from_memory).tolist():
+            self.from_memory[edge] = from_memory(edges.nodes[reader[edge]], int(edges.place[edge]))
+        self.within &= ~self.from_memory
+
+    @cached_property
+    def likeness(self) -> list[int]:
+        """Numbers that are equal for equal operations, result types and attributes on operands of equal kinds."""
+        edges = self.edges
+        first = len(edges.nodes) - len(self.stages.kinds)  # inputs are all alike
+        kinds = np.array([*[0] * first, *self.stages.kinds], np.uint64)
+        own = kinds.copy()
+        for number, node in enumerate(edges.nodes):
+            if node.attrs and node.op.kind == "pointwise":
+                own[number] ^= np.uint64(hash(node.attrs) & HASHED)
+        np.add.at(own, edges.reader, (kinds[edges.parent] + MIXED) * MIXED ** (edges.place + 1).astype(np.uint64))
+        found: list[int] = own.tolist()
+        return found
+
+
+def _components(table: _Table) -> list[list[int]]:
+    """The numbers of connected operations of one stage and space."""
+    edges, stages = table.edges, table.stages
+    reader, parent, nodes = edges.reader, edges.parent, edges.nodes
+    joined = table.within & (table.stage[reader] == table.stage[parent])
+    rows = edges.among({node for node in stages.rowwise if stages.reads_rows(node)})[reader]
+    for edge in np.flatnonzero(joined & (rows | ~edges.among(stages.elements)[parent])).tolist():
+        node = nodes[reader[edge]]
+        joined[edge] = stages.joins(nodes[parent[edge]], stages.space[node], bool(rows[edge]))
+    # those that read the same memory, but for single elements: each with the first of them
+    beside = np.flatnonzero(table.fused[reader] & ~joined & ~edges.among(table.inlined)[parent])
+    beside = beside[np.fromiter([nodes[number].type.numel > 1 for number in parent[beside]], bool, len(beside))]
+    shared = (table.stage[reader] * len(nodes) + table.space[reader]) * len(nodes) + parent
+    _, first, which = np.unique(shared[beside], return_index=True, return_inverse=True)
+    leader = connected(len(nodes), np.concatenate([reader[joined], reader[beside]]),
+                       np.concatenate([parent[joined], reader[beside][first][which]]))
+    members = np.flatnonzero(table.fused)
+    members = members[np.argsort(leader[members], kind="stable")]
+    ends = np.flatnonzero(np.diff(leader[members])) + 1
+    return [part.tolist() for part in np.split(members, ends)] if len(members) else []
 
 
 def _group(nodes: list[Node], stages: Stages) -> Group:
@@ -128,27 +156,39 @@ def _group(nodes: list[Node], stages: Stages) -> Group:
     return group
 
 
-def _cut(nodes: list[Node]) -> list[list[Node]]:
+def _cut(table: _Table, numbers: list[int]) -> list[list[int]]:
     """Parts of bounded length. Unrolled loops are cut at their period, so that equal parts share one kernel."""
-    longest = STATEMENTS // _copies(nodes)
-    if len(nodes) <= min(UNCUT, longest):
-        return [nodes]
-    shapes = [hash((node.op, node.type.dtype, node.type.shape, node.attrs if node.op.kind == "pointwise" else None,
-                    *[i.op for i in node.inputs if isinstance(i, Node)])) for node in nodes]
+    moved, nodes = table.stages.moved, table.edges.nodes
+    longest = STATEMENTS // (_copies([n for number in numbers if (n := nodes[number]) in moved]) if moved else 1)
+    if len(numbers) <= min(UNCUT, longest):
+        return [numbers]
+    kinds = list(map(table.likeness.__getitem__, numbers))
     parts, start = [], 0
-    while start < len(nodes):
-        end = min(start + longest, len(nodes))
-        first, window = shapes[start], shapes[start : start + WINDOW]
-        again = next((i for i in range(start + WINDOW, end)
-                      if shapes[i] == first and shapes[i : i + WINDOW] == window), end)
+    while start < len(numbers):
+        end = min(start + longest, len(numbers))
+        window = kinds[start : start + WINDOW]
+        again = _find(window, kinds, start + WINDOW, end)
         # whole periods, as many as keep the part short
         period = again - start
-        while again + period <= start + PERIODS and again + period < len(nodes) \
-                and shapes[again + period : again + period + WINDOW] == window:
+        while again + period <= start + PERIODS and again + period < len(numbers) \
+                and kinds[again + period : again + period + WINDOW] == window:
             again += period
-        parts.append(nodes[start:again])
+        parts.append(numbers[start:again])
         start = again
-    return parts if len(parts) > 2 or len(nodes) > longest // 2 else [nodes]  # twice the same is no loop
+    return parts if len(parts) > 2 or len(numbers) > longest // 2 else [numbers]  # twice the same is no loop
+
+
+def _find(window: list[int], kinds: list[int], start: int, end: int) -> int:
+    """The first place from `start` on where a window begins again, or `end`."""
+    while start < end:
+        try:
+            start = kinds.index(window[0], start, end)
+        except ValueError:
+            return end
+        if kinds[start : start + WINDOW] == window:
+            return start
+        start += 1
+    return end
 
 
 def _copies(nodes: list[Node]) -> int:
@@ -164,41 +204,41 @@ def _copies(nodes: list[Node]) -> int:
     return prod(sum(own for _, _, own in found) + (not all(own for _, _, own in found)) for found in written)
 
 
-def _stored(graph: Graph, stages: Stages, home: dict[Node, Group], inlined: set[Node]) -> set[Node]:
+def _stored(table: _Table, groups: list[Group], roots: set[Node]) -> set[Node]:
     """The fused values that something outside their kernel reads, and what a kernel can't keep of a row."""
-    stored = {_source(node, stages) for node in graph.roots() if node in stages.fused}
-    for node in graph.nodes:
-        for position, parent in enumerate(node.inputs):
-            if not isinstance(parent, Node) or parent not in stages.fused:
-                continue
-            inside = node in stages.fused and (home[parent] is home[node] or parent in inlined) \
-                and not from_memory(node, position)
-            if not inside:
-                stored.add(_source(parent, stages))
-    for group in dict.fromkeys(home.values()):
+    edges, stages, home = table.edges, table.stages, table.home
+    reader, parent = edges.reader, edges.parent
+    inside = table.fused[reader] & ~table.from_memory & (
+        (home[reader] == home[parent]) | edges.among(table.inlined)[parent])
+    read = [edges.nodes[number] for number in np.unique(parent[table.fused[parent] & ~inside]).tolist()]
+    stored = {_source(node, stages) for node in (*read, *(node for node in roots if node in stages.space))}
+    for group in groups:
         if group.rows:
-            stored.update(_too_many(group, stored, inlined))
+            stored.update(_too_many(group, stored, table.inlined))
     return stored
 
 
-def _computed_again(graph: Graph, stages: Stages, home: dict[Node, Group], stored: set[Node]) -> set[Node]:
+def _computed_again(table: _Table, groups: list[Group], stored: set[Node], roots: set[Node]) -> set[Node]:
     """The stored values that their readers had better compute again: a number times another stored value, say.
 
     Nothing more is read, and something less is written.
     """
-    kept = {*graph.roots(), *(p for node in graph.nodes for position, p in enumerate(node.inputs)
-                              if isinstance(p, Node) and p in stored and not (
-                                  node in home and home[node].space == home[p].space and not home[node].rows
-                                  and stages.space[node] == stages.space[p] and not from_memory(node, position)))}
+    edges, space = table.edges, table.stages.space
+    rows = np.array([bool(group.rows) for group in groups], bool)
+    kept = np.zeros(len(edges.nodes), bool)
+    kept[edges.parent[~table.within]] = True
+    if rows.any():
+        kept[edges.parent[table.within & rows[table.home[edges.reader]]]] = True
     found: dict[Node, float] = {}
-    for node in graph.nodes:
-        if node not in stored or node in kept or node.op.kind != "pointwise" or home[node].rows:
+    for number in np.flatnonzero(edges.among(stored) & ~kept).tolist():
+        node = edges.nodes[number]
+        if node in roots or node.op.kind != "pointwise" or groups[table.home[number]].rows:
             continue
         sources = list(node.parents())
         source = sources[0]
         if len(sources) == 1 and source.type.shape == node.type.shape \
                 and source.type.dtype.itemsize <= node.type.dtype.itemsize \
-                and (source in found or source in stored or source not in stages.fused):
+                and (source in found or source in stored or source not in space):
             cost = node.op.cost + found.get(source, 0.0)
             if cost <= AGAIN:
                 found[node] = cost
@@ -216,7 +256,7 @@ def _too_many(group: Group, stored: set[Node], inlined: set[Node]) -> list[Node]
 
 def _source(node: Node, stages: Stages) -> Node:
     """The value whose elements a fused node's are, where it only names them otherwise."""
-    while is_alias(node) and node in stages.fused:
+    while is_alias(node) and node in stages.space:
         source = node.inputs[0]
         assert isinstance(source, Node)
         node = source

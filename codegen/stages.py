@@ -7,11 +7,16 @@ A reduction that gives one number a row is no boundary for operations on the sam
 
 from __future__ import annotations
 
+from heapq import heappop, heappush
+
+import numpy as np
+
 from retape.ir import Graph, Op
 from retape.ir.graph import Node
 from retape.ir.shapes import Shape
 from retape.ir.types import BOOL, COMPLEX, FLOAT
 
+from .edges import Edges
 from .rows import fits, is_alias, row_dims
 
 __all__ = ["MEMORY", "REDUCING", "Stages", "from_memory", "is_fusable", "kernel_text", "rounds_by_order", "space_of"]
@@ -19,6 +24,7 @@ __all__ = ["MEMORY", "REDUCING", "Stages", "from_memory", "is_fusable", "kernel_
 REDUCING = frozenset({"embed", "reduction", "scatter"})  # computed over their operand's space, complete behind the loop
 ANY_TYPE = frozenset({"where", "cast", "clone", "eq", "ne", "logical_and", "logical_or", "logical_not"})
 MEMORY = frozenset({"gather", "piecewise", "scatter"})  # kinds with operands that must lie in memory
+LATEST = 1 << 60  # a stage behind all others
 ALONG = 12  # operations that are moved to a later stage together
 INLINE = 8  # operations on single elements that a kernel repeats rather than wait for
 
@@ -82,82 +88,104 @@ def space_of(node: Node) -> Shape:
 class Stages:
     """Stages of nodes, found in one walk.
 
-    `space` is the index space of the kernel that a node may be in; `rows` tells for a space with reductions of its
-    trailing dims how many dims lead, and `rowwise` holds the values of one number a row of their space.
+    `space` tells for what kernels compute the index space of the kernel that it may be in, `elements` the same for what
+    a kernel over elements of a space computes; `small` are the single elements that kernels repeat, `moved` those at
+    shifted places and of pieces, `memory` operations with operands in memory. `rows` tells for a space with reductions
+    of its trailing dims how many dims lead, and `rowwise` holds the values of one number a row of their space. `kinds`
+    are numbers, for each node in order, of its operation with its type.
     """
 
     def __init__(self, graph: Graph, strict: bool = False) -> None:
         self.strict = strict
         self.stage: dict[Node, int] = {}
         self.space: dict[Node, Shape] = {}
-        self.fused: set[Node] = set()
+        self.elements: dict[object, Shape] = {}
         self.small: dict[Node, int] = {}
+        self.moved: set[Node] = set()
+        self.memory: set[Node] = set()
         self.rows: dict[Shape, int] = {}
         self.rowwise: set[object] = set()
-        self._elements: dict[object, Shape] = {}  # what a kernel over elements of a space computes, with that space
+        self.kinds: list[int] = []
         for node in graph.nodes:
             if node.op.kind == "reduction" and is_fusable(node, strict):
                 self.rows.setdefault(space_of(node), row_dims(space_of(node), node.attr("axis")))
+        # what depends on nothing but the types of operands and result is found once for all nodes that have them
+        known: dict[tuple[object, ...], tuple[int, bool, Shape]] = {}
+        numbers: dict[tuple[object, ...], int] = {}
         for node in graph.nodes:
-            self.visit(node)
+            key = (node.op, id(node.type), *[id(i.type) for i in node.inputs if i.__class__ is Node])
+            alike = known.get(key)
+            if alike is None:
+                fusable = is_fusable(node, strict)
+                number = numbers.setdefault((node.op, node.type.dtype, node.type.shape), len(numbers) + 1)
+                alike = known[key] = number, fusable, space_of(node) if fusable else ()
+            kind, fusable, space = alike
+            self.kinds.append(kind)
+            self.visit(node, fusable, space)
 
     def available(self, node: Node) -> int:
         """The first stage that can read the node from memory."""
         if node not in self.stage:  # an input
             return 0
-        if node.op.kind in ("view", "source") and node not in self.fused:
+        if node.op.kind in ("view", "source") and node not in self.space:
             return self.stage[node]
         return self.stage[node] + 1
 
-    def visit(self, node: Node) -> None:
-        fusable = is_fusable(node, self.strict)
-        if not self.rowwise.isdisjoint(node.inputs) and self._hosted(node, fusable):
+    def visit(self, node: Node, fusable: bool, space: Shape) -> None:
+        """Find a node's stage; its operands' are known."""
+        if self.rowwise and not self.rowwise.isdisjoint(node.inputs) and self._hosted(node, fusable):
             return
         if not fusable:
             self.stage[node] = max((self.available(p) for p in node.parents()), default=0)
             return
-        self.fused.add(node)
-        space = self.space[node] = space_of(node)
+        self.space[node] = space
         self.stage[node] = self._stage(node, space)
-        if node.op.kind == "reduction":
-            if self.rows[space] and row_dims(space, node.attr("axis")) == self.rows[space]:
-                self.rowwise.add(node)
+        kind = node.op.kind
+        if kind == "pointwise":
+            if not space and self._is_small(node):
                 return
-        elif not space and node.op.kind == "pointwise":
-            work = 1 + sum(self.small.get(p, 0) if p in self.fused else 0 for p in node.parents())
-            if work <= INLINE and all(p not in self.fused or p.op.kind in REDUCING or p in self.small
-                                      for p in node.parents()):
-                self.small[node] = work
-                return
-        if node.op.kind not in REDUCING and node.op.kind != "piecewise":
-            self._elements[node] = space
+        elif kind == "reduction" and self.rows[space] and row_dims(space, node.attr("axis")) == self.rows[space]:
+            self.rowwise.add(node)
+        elif kind in ("piecewise", "moved"):
+            self.moved.add(node)
+        if kind in MEMORY:
+            self.memory.add(node)
+        if kind not in REDUCING and kind != "piecewise":
+            self.elements[node] = space
 
-    def delay(self, graph: Graph) -> None:
+    def _is_small(self, node: Node) -> bool:
+        """Whether readers had better compute a single element each for themselves."""
+        fused = [p for p in node.parents() if p in self.space]
+        work = 1 + sum(self.small.get(p, 0) for p in fused)
+        if work > INLINE or not all(p.op.kind in REDUCING or p in self.small for p in fused):
+            return False
+        self.small[node] = work
+        return True
+
+    def delay(self, edges: Edges, roots: set[Node]) -> None:
         """Let what only later stages read be computed in the first of them, if that keeps no more in memory.
 
         Derivatives of activations are the example: computed as early as they could be, they would be stored beside the
         activations until backward reads them.
         """
-        readers: dict[Node, list[tuple[Node, int]]] = {}
-        for node in graph.nodes:
-            for position, parent in enumerate(node.inputs):
-                if parent in self.fused:
-                    readers.setdefault(parent, []).append((node, position))
-        roots = set(graph.roots())
         stage = self.stage
-        for node in reversed(graph.nodes):
-            read = readers.get(node)
-            if read is None or node.op.kind != "pointwise" or node in roots:
+        own = edges.of_nodes(stage, LATEST)
+        read = np.full(len(own), LATEST)
+        np.minimum.at(read, edges.parent, own[edges.reader])
+        late = np.flatnonzero((own < read) & (read < LATEST))  # most values are read where they are computed
+        waiting = (-late[::-1]).tolist()  # a heap, the last node first
+        while waiting:
+            node = edges.nodes[-heappop(waiting)]
+            if node not in self.space or node.op.kind != "pointwise" or node in roots or node in self.small \
+                    or node in self.rowwise or not self.rowwise.isdisjoint(node.inputs):
                 continue
-            own = stage[node]
-            if min([stage[reader] for reader, _ in read]) <= own:
-                continue  # most values are read where they are computed
-            if node in self.small or node in self.rowwise or not self.rowwise.isdisjoint(node.inputs):
-                continue
-            last = min(self._limit(node, *reader) for reader in read)
-            if last > own and any(stage[r] == last and self._joined(node, r, at) for r, at in read) \
-                    and self._costs_nothing(node, last, roots, readers):
+            readers = edges.readers(node)
+            last = min(self._limit(node, *reader) for reader in readers)
+            if last > stage[node] and any(stage[r] == last and self._joined(node, r, at) for r, at in readers) \
+                    and self._costs_nothing(node, last, roots, edges):
                 stage[node] = last
+                for parent in node.parents():  # these may be read later now
+                    heappush(waiting, -edges.number[parent])
 
     def _limit(self, node: Node, reader: Node, position: int) -> int:
         """The last stage in which a value can be computed for a reader."""
@@ -165,12 +193,10 @@ class Stages:
 
     def _joined(self, node: Node, reader: Node, position: int) -> bool:
         """Whether a reader's kernel can compute a value itself."""
-        return reader in self.fused and not from_memory(reader, position) \
+        return reader in self.space and not from_memory(reader, position) \
             and self.joins(node, self.space[reader], self.reads_rows(reader))
 
-    def _costs_nothing(
-        self, node: Node, stage: int, roots: set[Node], readers: dict[Node, list[tuple[Node, int]]]
-    ) -> bool:
+    def _costs_nothing(self, node: Node, stage: int, roots: set[Node], edges: Edges) -> bool:
         """Whether a value in a later stage makes memory hold at most one other value instead."""
         held: set[Node] = set()
         stack, seen = [node], {node}
@@ -180,8 +206,9 @@ class Stages:
                         or parent.type.numel * 8 <= node.type.numel:
                     continue  # in memory anyhow, or small
                 seen.add(parent)
-                if parent.op.kind == "pointwise" and parent in self.fused and parent not in self.rowwise and all(
-                        self._limit(parent, *reader) >= stage for reader in readers[parent] if reader[0] not in seen):
+                if parent.op.kind == "pointwise" and parent in self.space and parent not in self.rowwise and all(
+                        self._limit(parent, *reader) >= stage
+                        for reader in edges.readers(parent) if reader[0] not in seen):
                     stack.append(parent)  # comes along
                 else:
                     held.add(parent)
@@ -195,7 +222,7 @@ class Stages:
 
     def _stage(self, node: Node, space: Shape) -> int:
         """The first stage in which a kernel over `space` can compute the node."""
-        stage, known, elements = 0, self.stage, self._elements
+        stage, known, elements = 0, self.stage, self.elements
         rows, memory = self.reads_rows(node), node.op.kind in MEMORY
         for position, parent in enumerate(node.inputs):
             if parent in known:
@@ -222,16 +249,15 @@ class Stages:
         if stage > self.stage[last]:
             self.rowwise.remove(node)
             return False
-        self.fused.add(node)
         self.space[node], self.stage[node] = self.space[last], stage
         return True
 
     def joins(self, parent: Node, space: Shape, rowwise: bool) -> bool:
         """Whether a kernel over `space` can compute `parent` itself for a reader of elements, or of rows."""
-        elements = self._elements.get(parent)
+        elements = self.elements.get(parent)
         if elements is not None:
             return elements == space and not rowwise
-        if parent not in self.fused or parent.op.kind in ("embed", "scatter"):
+        if parent not in self.space or parent.op.kind in ("embed", "scatter"):
             return False
         if parent in self.small:
             return True

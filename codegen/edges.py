@@ -1,0 +1,79 @@
+"""The edges of a graph as arrays: what asks every node the same is asked once for all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from itertools import chain, repeat
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retape.ir import Graph
+from retape.ir.graph import Node
+
+__all__ = ["Edges", "Numbers", "connected"]
+
+Numbers = NDArray[np.int64]
+
+
+class Edges:
+    """Who reads what. `nodes` are a graph's inputs and then its nodes, `number` tells the position of each; edge e leads
+    from the operand at position `parent[e]` to the node at `reader[e]`, whose operand number `place[e]` it is.
+
+    Edges are in the order of their readers and of these operands.
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        self.nodes = (*graph.inputs, *graph.nodes)
+        self.number: dict[Any, int] = dict(zip(self.nodes, range(len(self.nodes)), strict=True))
+        operands = [node.inputs for node in self.nodes]
+        counts = np.fromiter(map(len, operands), np.int64, len(operands))
+        parent = np.fromiter(map(self.number.get, chain.from_iterable(operands), repeat(-1)), np.int64)
+        first = np.cumsum(counts) - counts
+        between = parent >= 0  # the others are literals
+        self.parent: Numbers = parent[between]
+        self.reader: Numbers = np.repeat(np.arange(len(operands)), counts)[between]
+        self.place: Numbers = (np.arange(len(parent)) - np.repeat(first, counts))[between]
+
+    def of_nodes(self, known: Mapping[Any, Any], default: Any) -> NDArray[Any]:
+        """What is known of each node, as an array."""
+        return np.fromiter(map(known.get, self.nodes, repeat(default)), type(default), len(self.nodes))
+
+    def among(self, chosen: Any) -> NDArray[np.bool_]:
+        """Whether each node is one of some."""
+        found = np.zeros(len(self.nodes), bool)
+        found[[self.number[node] for node in chosen]] = True
+        return found
+
+    @cached_property
+    def _by_parent(self) -> tuple[Numbers, Numbers]:
+        """The edges in the order of their operands, and where those of each operand begin."""
+        order = np.argsort(self.parent, kind="stable")
+        return order, np.searchsorted(self.parent[order], np.arange(len(self.nodes) + 1))
+
+    def readers(self, node: Node) -> list[tuple[Node, int]]:
+        """The nodes that read a node, in order, with the operand's number, as often as they read it."""
+        order, starts = self._by_parent
+        own = self.number[node]
+        edges = order[starts[own] : starts[own + 1]]
+        return [(self.nodes[reader], place) for reader, place in
+                zip(self.reader[edges].tolist(), self.place[edges].tolist(), strict=True)]
+
+
+def connected(count: int, one: Numbers, other: Numbers) -> Numbers:
+    """The least of all the numbers below `count` that each is connected with, by pairs of `one` and `other`.
+
+    Each number points to a lower one that it is paired with, and then to where that points, until nothing changes.
+    """
+    leader = np.arange(count)
+    while True:
+        a, b = leader[one], leader[other]
+        apart = a != b
+        if not apart.any():
+            return leader
+        one, other, a, b = one[apart], other[apart], a[apart], b[apart]
+        np.minimum.at(leader, np.maximum(a, b), np.minimum(a, b))
+        while (further := leader[leader]).tobytes() != leader.tobytes():
+            leader = further
