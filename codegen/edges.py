@@ -19,8 +19,8 @@ Numbers = NDArray[np.int64]
 
 
 class Edges:
-    """Who reads what. `nodes` are a graph's inputs and then its nodes, `number` tells the position of each; edge e leads
-    from the operand at position `parent[e]` to the node at `reader[e]`, whose operand number `place[e]` it is.
+    """Who reads what. `nodes` are a graph's inputs and then its nodes, `number` tells the position of each. Edge e
+    leads from the operand at position `parent[e]` to the node at `reader[e]`, whose operand number `place[e]` it is.
 
     Edges are in the order of their readers and of these operands.
     """
@@ -48,18 +48,17 @@ class Edges:
         return found
 
     @cached_property
-    def _by_parent(self) -> tuple[Numbers, Numbers]:
-        """The edges in the order of their operands, and where those of each operand begin."""
+    def _by_parent(self) -> tuple[list[int], list[int], list[int]]:
+        """Readers and places in the order of the operands, and where those of each operand begin."""
         order = np.argsort(self.parent, kind="stable")
-        return order, np.searchsorted(self.parent[order], np.arange(len(self.nodes) + 1))
+        starts = np.searchsorted(self.parent[order], np.arange(len(self.nodes) + 1))
+        return self.reader[order].tolist(), self.place[order].tolist(), starts.tolist()
 
     def readers(self, node: Node) -> list[tuple[Node, int]]:
         """The nodes that read a node, in order, with the operand's number, as often as they read it."""
-        order, starts = self._by_parent
+        readers, places, starts = self._by_parent
         own = self.number[node]
-        edges = order[starts[own] : starts[own + 1]]
-        return [(self.nodes[reader], place) for reader, place in
-                zip(self.reader[edges].tolist(), self.place[edges].tolist(), strict=True)]
+        return [(self.nodes[readers[edge]], places[edge]) for edge in range(starts[own], starts[own + 1])]
 
 
 def connected(count: int, one: Numbers, other: Numbers) -> Numbers:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
+from functools import cache
 
 from retape.ir import DType
 from retape.ir.graph import Node, Operand, Origin, note_of
@@ -47,12 +48,17 @@ def element_text(node: Node, operands: list[str]) -> str:
     """The scalar expression that computes one element of a node from those of its operands."""
     text = kernel_text(node)
     assert text is not None
-    dtype = operand_dtype(node)
-    names = dict(zip(node.op.operands, operands, strict=True))
     short = node.type.dtype.short
-    text = text.format(**names, t=short, zero=literal_text(0, dtype), one=literal_text(1, dtype))
+    zero, one = _bounds(operand_dtype(node))
+    text = text.format(**dict(zip(node.op.operands, operands, strict=True)), t=short, zero=zero, one=one)
     # arithmetic on small integers is done in 64 bits: bring it back, so that it wraps as NumPy's does
     return f"to_{short}({text})" if short in ("i8", "i16", "i32", "u8") and node.op.name != "cast" else text
+
+
+@cache
+def _bounds(dtype: DType) -> tuple[str, str]:
+    """The texts of zero and one."""
+    return literal_text(0, dtype), literal_text(1, dtype)
 
 
 def literal_text(value: object, dtype: DType) -> str:

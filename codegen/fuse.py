@@ -30,8 +30,6 @@ UNCUT = 96  # operations from which on a kernel is searched for the periods of a
 WINDOW = 12  # operations in a row that are alike where a loop's body begins again
 PERIODS = 48  # of an unrolled loop, periods up to this length together become one kernel
 AGAIN = 2.0  # additions that a kernel spends on a value rather than have it stored beside the one it comes from
-MIXED = np.uint64(0x9E3779B97F4A7C15)  # an odd number without a pattern
-HASHED = (1 << 64) - 1
 
 
 @dataclass(eq=False, slots=True)
@@ -111,18 +109,12 @@ class _Table:
         self.within &= ~self.from_memory
 
     @cached_property
-    def likeness(self) -> list[int]:
-        """Numbers that are equal for equal operations, result types and attributes on operands of equal kinds."""
-        edges = self.edges
-        first = len(edges.nodes) - len(self.stages.kinds)  # inputs are all alike
-        kinds = np.array([*[0] * first, *self.stages.kinds], np.uint64)
-        own = kinds.copy()
-        for number, node in enumerate(edges.nodes):
-            if node.attrs and node.op.kind == "pointwise":
-                own[number] ^= np.uint64(hash(node.attrs) & HASHED)
-        np.add.at(own, edges.reader, (kinds[edges.parent] + MIXED) * MIXED ** (edges.place + 1).astype(np.uint64))
-        found: list[int] = own.tolist()
-        return found
+    def alike(self) -> list[object]:
+        """What is equal for the nodes of an unrolled loop that do the same in each of its rounds."""
+        inputs = len(self.edges.nodes) - len(self.stages.alike)
+        return [*[None] * inputs, *[
+            (number, node.attrs) if node.attrs and node.op.kind == "pointwise" else number
+            for number, node in zip(self.stages.alike, self.edges.nodes[inputs:], strict=True)]]
 
 
 def _components(table: _Table) -> list[list[int]]:
@@ -162,7 +154,7 @@ def _cut(table: _Table, numbers: list[int]) -> list[list[int]]:
     longest = STATEMENTS // (_copies([n for number in numbers if (n := nodes[number]) in moved]) if moved else 1)
     if len(numbers) <= min(UNCUT, longest):
         return [numbers]
-    kinds = list(map(table.likeness.__getitem__, numbers))
+    kinds = list(map(table.alike.__getitem__, numbers))
     parts, start = [], 0
     while start < len(numbers):
         end = min(start + longest, len(numbers))
@@ -178,7 +170,7 @@ def _cut(table: _Table, numbers: list[int]) -> list[list[int]]:
     return parts if len(parts) > 2 or len(numbers) > longest // 2 else [numbers]  # twice the same is no loop
 
 
-def _find(window: list[int], kinds: list[int], start: int, end: int) -> int:
+def _find(window: list[object], kinds: list[object], start: int, end: int) -> int:
     """The first place from `start` on where a window begins again, or `end`."""
     while start < end:
         try:

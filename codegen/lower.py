@@ -72,6 +72,8 @@ def _owners(graph: Graph) -> list[Operand]:
 
 def _with_copies(graph: Graph) -> Graph:
     """The graph with a `clone` wherever a reshape can't be a view."""
+    if not any(node.op.name == "reshape" for node in graph.nodes):
+        return graph
     views: dict[Any, View] = {}  # of inputs and of views; other values are row-major
     for node in graph.inputs:
         views[node] = input_view(node, Buffer(node.type.dtype, node.type.numel, "input"))

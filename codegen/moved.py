@@ -9,16 +9,17 @@ them for itself.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from dataclasses import replace
 from functools import cache
+from itertools import chain
 from math import inf
 from operator import add
 from typing import Any
 
 from retape.ir import CATALOGUE, Graph
 from retape.ir.builder import value_key
-from retape.ir.graph import Node, Operand, users_of
+from retape.ir.graph import Node, Operand, rewired
 from retape.ir.ops import Op
 from retape.ir.ops.structure import sliced_shape
 from retape.ir.passes import eliminate_dead
@@ -36,6 +37,8 @@ ARITHMETIC = frozenset({"add", "mul", "neg", "sub"})
 WORK = 16  # of them, for one element
 SOURCES = 4  # arrays that are read for it
 POPULAR = 3  # so many operations read what had better lie in memory
+
+LOOPS = frozenset({"embed", "pointwise", "reduction", "view"})  # kinds of operations that read what is computed anew
 
 Box = tuple[slice, ...]
 
@@ -65,17 +68,16 @@ class _Mover:
         self.held: set[Node] = set(graph.inputs)
         self.found: dict[tuple[Any, ...], Node] = {}
         self.origin: dict[Node, tuple[Node, Shape]] = {}  # of what has been moved: what and how far
-        self.users = users_of(graph)
+        self.reads = Counter(chain.from_iterable([node.inputs for node in graph.nodes]))
         self.old: dict[Node, Node] = {}
-        self.free = _free(graph, self.users)
+        self.free = _free(graph)
 
     def visit(self, old: Node) -> None:
         """Add a node with new operands."""
-        inputs = tuple([self.new.get(i, i) for i in old.inputs])
+        node = rewired(old, self.new)
         if old.op is PIECES:
-            node = self._pieces(old, inputs)
+            node = self._pieces(old, node)
         else:
-            node = old if inputs == old.inputs else Node(old.op, inputs, old.attrs, old.type, old.name, old.origin)
             self.nodes.append(node)
             if old not in self.free:
                 self.held.add(node)
@@ -107,18 +109,18 @@ class _Mover:
                         or any(p.type.dtype is not node.type.dtype or p.type.shape != node.type.shape for p in arrays):
                     return inf, popular
                 operations += 1
-                if here and popular is None and len(self.users.get(self.old.get(node, node), ())) >= POPULAR:
+                if here and popular is None and self.reads[self.old.get(node, node)] >= POPULAR:
                     popular = node
             queue.extend([(p, here and node.op is not CHOSEN) for p in arrays if p not in seen])
             seen.update(arrays)
         return operations if len(sources) <= SOURCES else inf, popular
 
-    def _pieces(self, old: Node, inputs: tuple[Any, ...]) -> Node:
-        """Pieces, some of them computed; new ones where nothing is."""
+    def _pieces(self, old: Node, node: Node) -> Node:
+        """Pieces, some of them computed; `node` reads the new operands, where nothing is."""
         _, indices = old.attrs
+        inputs = list(node.parents())
         sources = [self._source(old, value, index) for value, index in zip(inputs, indices, strict=True)]
         if not any(sources):
-            node = old if inputs == old.inputs else Node(PIECES, inputs, old.attrs, old.type, old.name, old.origin)
             self.nodes.append(node)
             return node
         chosen = [self._read(value, index, old) if source is None
@@ -209,24 +211,25 @@ class _Mover:
         return node
 
 
-def _free(graph: Graph, users: dict[Node, list[Node]]) -> set[Node]:
+def _free(graph: Graph) -> set[Node]:
     """The pointwise operations whose results only loops read, and these at one shifted place at most."""
     free = {node for node in graph.nodes if node.op.kind == "pointwise"}
     free.difference_update(graph.roots())
     shifts: dict[Node, Shape] = {}
     for node in graph.nodes:
-        if node.op.kind == "view" and not all(user.op is PIECES for user in users[node]):
-            free.discard(next(node.parents()))
-        elif node.op is PIECES:
+        if node.op is PIECES:
             for value, box in zip(node.parents(), node.attr("indices"), strict=True):
                 source = _shown(value)
                 index = value.attr("index") if value.op.name == "slice" else ()
                 if not _is_shift(box, index, source.type.shape) \
                         or shifts.setdefault(source, _shift(box, index)) != _shift(box, index):
                     free.discard(source)
-        elif node in free and any(user.op.kind not in ("pointwise", "reduction", "view", "embed")
-                                  for user in users[node]):
-            free.discard(node)
+            continue
+        if node.op.kind not in LOOPS:
+            free.difference_update(node.inputs)
+        for operand in node.inputs:  # what is shown otherwise than to pieces lies in memory
+            if operand.__class__ is Node and operand.op.kind == "view":
+                free.discard(operand.inputs[0])
     return free
 
 

@@ -37,33 +37,31 @@ def read_in_pieces(graph: Graph) -> Graph:
     candidates = {node: _indices(node) for node in arrays if node not in roots and _suits(node, users)}
     if not candidates:
         return graph
+    cut = {node: cuts(node.type.shape, indices) for node, indices in candidates.items()}
     every: dict[Shape, list[set[int]]] = {}
-    for node, indices in candidates.items():
-        every[node.type.shape] = _wider(every, node.type.shape, indices)
+    for node, own in cut.items():
+        every[node.type.shape] = _wider(every.get(node.type.shape), own)
     places: dict[Shape, list[set[int]]] = {}
     new: dict[Any, Node] = {}
     nodes: list[Node] = []
     for old in graph.nodes:
         node = rewired(old, new)
         if old in candidates:
-            shape, indices = old.type.shape, candidates[old]
-            wider = _wider(places, shape, indices)
-            repeated = any(own and len(known) > ALONG
-                           for own, known in zip(cuts(shape, indices), every[shape], strict=True))
-            if not repeated and prod(len(known) + 1 for known in wider) <= PARTS:
+            shape, own = old.type.shape, cut[old]
+            wider = _wider(places.get(shape), own)
+            repeated = any(more and len(known) > ALONG for more, known in zip(own, every[shape], strict=True))
+            if not repeated and prod([len(known) + 1 for known in wider]) <= PARTS:
                 places[shape] = wider
-                node = Node(PIECES, node.inputs, (shape, indices), old.type, old.name, old.origin)
+                node = Node(PIECES, node.inputs, (shape, candidates[old]), old.type, old.name, old.origin)
         if node is not old:
             new[old] = node
         nodes.append(node)
     return graph.map_roots(nodes, lambda o: new.get(o, o)) if new else graph
 
 
-def _wider(places: dict[Shape, list[set[int]]], shape: Shape, indices: tuple[tuple[Any, ...], ...]) \
-        -> list[set[int]]:
+def _wider(known: list[set[int]] | None, more: list[set[int]]) -> list[set[int]]:
     """The places at which loops over a shape are cut, with those of more pieces."""
-    known = places.get(shape, [set() for _ in shape])
-    return [have | more for have, more in zip(known, cuts(shape, indices), strict=True)]
+    return more if known is None else [have | new for have, new in zip(known, more, strict=True)]
 
 
 def _suits(node: Node, users: dict[Any, list[Node]]) -> bool:

@@ -26,8 +26,10 @@ __all__ = ["Placement", "place", "place_views"]
 def place(draft: Draft, plan: Plan) -> Placement:
     """Decide where every value lies that must lie in memory (`draft.views`), and in which order the steps run."""
     placement = Placement(draft, plan)
+    placed = plan.stored | placement.called
     for node in reversed(draft.graph.nodes):
-        placement.visit(node)
+        if node in placed or node.op.kind == "source":
+            placement.visit(node)
     place_views(draft)
     placement.schedule()
     return placement
@@ -84,7 +86,7 @@ class Placement:
             if not self.assemblies or node in self.kept or self.order.readers.get(node):
                 self.draft.place_source(node)
             return
-        if node.op.kind == "view" or node in self.absorbed or not (node in self.plan.stored or node in self.called):
+        if node.op.kind == "view" or node in self.absorbed:
             return
         if node not in self.draft.views:
             if node in self.assemblies and node not in self.kept and self._lies_there(self.assemblies[node]):

@@ -72,7 +72,7 @@ class Program:
         for buffer in (*lowered.inputs, *lowered.buffers):
             if buffer.kind != "arena":
                 self._value_index(buffer)
-        shapes = _full_shapes(lowered)
+        shapes = {o.view.buffer: o.view.shape for o in reversed(self._outputs) if o.view is not None and o.plain}
         self._fresh = [(i, fresh_arrays(shapes.get(b, (b.numel,)), b.dtype.numpy)) for b, i in self._external.items()
                        if b.kind == "output"]
         self._constants = [(i, b.constant) for b, i in self._external.items() if b.kind == "constant"]
@@ -308,11 +308,3 @@ def _picker(indices: list[int]) -> Callable[[Values], Any]:
         return lambda values: (values[only],)
     return itemgetter(*indices) if indices else lambda values: ()
 
-
-def _full_shapes(lowered: Lowered) -> dict[Buffer, tuple[int, ...]]:
-    """The shapes in which outputs are allocated: a result's own, where it is the whole of its buffer."""
-    shapes: dict[Buffer, tuple[int, ...]] = {}
-    for where, _ in lowered.outputs:
-        if isinstance(where, View) and where.offset == 0 and where.is_row_major and _numel(where) == where.buffer.numel:
-            shapes.setdefault(where.buffer, where.shape)
-    return shapes

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from collections import deque
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from math import prod
 from typing import Any
 
@@ -27,19 +27,23 @@ ALIGNMENT = 64
 
 def fresh_arrays(shape: Shape, dtype: Any) -> Callable[[], Any]:
     """A function that makes uninitialised arrays of a shape and dtype."""
-    size = prod(shape) * np.dtype(dtype).itemsize
-    if LEAST <= size <= LARGEST and _COUNTS_TELL:
-        return _Reserve(shape, dtype, size).array
-    return partial(np.empty, shape, dtype)
+    return _allocation(shape, dtype) or _Reserve(shape, dtype).array
+
+
+@lru_cache(maxsize=1024)
+def _allocation(shape: Shape, dtype: Any) -> Callable[[], Any] | None:
+    """A function that allocates arrays; None where their memory is worth to be kept."""
+    kept = LEAST <= prod(shape) * np.dtype(dtype).itemsize <= LARGEST and _COUNTS_TELL
+    return None if kept else partial(np.empty, shape, dtype)
 
 
 class _Reserve:
     """The memory of an output's last arrays."""
 
-    def __init__(self, shape: Shape, dtype: Any, size: int) -> None:
+    def __init__(self, shape: Shape, dtype: Any) -> None:
         self.shape = shape
         self.dtype = dtype
-        self.size = size
+        self.size = prod(shape) * np.dtype(dtype).itemsize
         self._held: deque[Any] = deque()
 
     def array(self) -> Any:

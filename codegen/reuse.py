@@ -9,7 +9,7 @@ buffers of their own for each operand, with offsets so large that nothing else i
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from retape.ir.builder import value_key
 from retape.ir.graph import Node
@@ -77,7 +77,7 @@ class Emitter:
             view, mark = views[node], MARK * (len(stand_ins) + 1)
             buffer = Buffer(view.buffer.dtype, view.buffer.numel, view.buffer.kind)
             number[buffer] = len(stand_ins)
-            marked[node] = replace(view, buffer=buffer, offset=mark if _place(node, views, own).offset else 0)
+            marked[node] = view._replace(buffer=buffer, offset=mark if _place(node, views, own).offset else 0)
             stand_ins.append(_place(node, marked, own))
         emitted = emit(group, marked, stored, inlined, self.status, self.exact)
         places: list[tuple[int | None, int, bool]] = []
@@ -98,7 +98,9 @@ class Emitter:
 class _Structure:
     """All that a group's kernel depends on but the places in memory (`key`); the nodes that lie in memory, and where.
 
-    Types of results follow from those of operands.
+    The key is the group written down node by node: an operation, its operands (numbers of values that came before,
+    literals, or what is new here in its turn) and attributes, and how the result lies in memory, if it does. Types of
+    results follow from those of operands.
     """
 
     def __init__(self, group: Group, views: dict[Node, View], stored: set[Node], inlined: set[Node]) -> None:
@@ -110,47 +112,48 @@ class _Structure:
         self.nodes: list[Node] = []
         self.places: list[View] = []
         for node in group.nodes:
-            self.operation(node)
+            self._operation(node)
 
     @property
     def key(self) -> Hashable:
         return tuple(self.parts)
 
-    def operation(self, node: Node) -> None:
-        """Describe a node that the kernel computes, by the numbers of its operands."""
-        described: list[Hashable] = [node.op]
+    def _operation(self, node: Node) -> None:
+        """Describe a node that the kernel computes."""
+        parts, number, op = self.parts, self.number, node.op
+        parts.append(op)
+        if op.variadic:
+            parts.append(len(node.inputs))
         for operand in node.inputs:
             if operand.__class__ is Node:
-                known = self.number.get(operand)
+                known = number.get(operand)
                 if known is None:
                     if operand in self.inlined and operand not in self.own:
-                        self.operation(operand)  # single elements, few of them one behind the other
+                        self._operation(operand)  # single elements, few of them one behind the other
+                        known = number[operand]
                     else:
-                        self.parts.append((operand.type.dtype, operand.type.shape))
-                        self.result(operand)
-                    known = self.number[operand]
-                described.append(known)
+                        known = number[operand] = len(number)
+                        self._place(operand, self.views[operand])
+                parts.append(known)
             else:
-                described.append(value_key(operand))
+                parts.append(value_key(operand))
         if node.attrs:
-            # the index of an embed decides where its operand goes, which is what `result` looks at
-            described.append(node.type.shape if node.op.kind == "embed" else value_key(node.attrs))
-        self.parts.append(tuple(described))
-        self.result(node)
-
-    def result(self, node: Node) -> None:
-        """Describe how a value lies in memory, if it does."""
-        self.number[node] = len(self.number)
-        inlined, rowwise = node in self.inlined, node in self.rowwise
+            # the index of an embed decides where its operand goes, which is what its place says
+            parts.append(node.type.shape if op.kind == "embed" else value_key(node.attrs))
+        number[node] = len(number)
+        if node in self.inlined or node in self.rowwise:
+            parts.append((node in self.inlined, node in self.rowwise))
         if node in self.views:
-            view = _place(node, self.views, self.own)
-            buffer = self.buffers.setdefault(view.buffer, len(self.buffers))
-            self.parts.append((view.shape, view.strides, view.offset != 0, buffer, view.buffer.dtype,
-                               node in self.stored, inlined, rowwise))
-            self.nodes.append(node)
-            self.places.append(view)
-        elif inlined or rowwise:
-            self.parts.append((inlined, rowwise))
+            parts.append(node in self.stored)
+            self._place(node, _place(node, self.views, self.own) if op.kind == "embed" else self.views[node])
+
+    def _place(self, node: Node, view: View) -> None:
+        """Describe how a value lies in memory."""
+        buffer, shape, strides, offset = view
+        number = self.buffers.setdefault(buffer, len(self.buffers))
+        self.parts.append((shape, strides, offset != 0, number, buffer.dtype))
+        self.nodes.append(node)
+        self.places.append(view)
 
 
 def _place(node: Node, views: dict[Node, View], own: set[Node]) -> View:

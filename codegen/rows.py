@@ -82,6 +82,8 @@ def kept_in_row(nodes: Sequence[Node], inside: Iterable[tuple[Node, Node]], sect
         operands.setdefault(reader, []).append(operand)
         if section[reader] > section[operand]:
             late.add(operand)
+    if not late:
+        return []
     work: dict[Node, int] = {}
     for node in nodes:
         own = 1 if node.op.name in AGAIN else SHORT_WORK + 1

@@ -91,37 +91,61 @@ class Stages:
     `space` tells for what kernels compute the index space of the kernel that it may be in, `elements` the same for what
     a kernel over elements of a space computes; `small` are the single elements that kernels repeat, `moved` those at
     shifted places and of pieces, `memory` operations with operands in memory. `rows` tells for a space with reductions
-    of its trailing dims how many dims lead, and `rowwise` holds the values of one number a row of their space. `kinds`
-    are numbers, for each node in order, of its operation with its type.
+    of its trailing dims how many dims lead, and `rowwise` holds the values of one number a row of their space.
+    `alike` has a number for each node, equal for equal operations on and to values of equal types and origins.
     """
 
     def __init__(self, graph: Graph, strict: bool = False) -> None:
         self.strict = strict
-        self.stage: dict[Node, int] = {}
+        self.stage: dict[object, int] = {}
         self.space: dict[Node, Shape] = {}
         self.elements: dict[object, Shape] = {}
         self.small: dict[Node, int] = {}
         self.moved: set[Node] = set()
         self.memory: set[Node] = set()
         self.rows: dict[Shape, int] = {}
-        self.rowwise: set[object] = set()
-        self.kinds: list[int] = []
+        self.rowwise: set[Node] = set()
+        self.alike: list[int] = []
         for node in graph.nodes:
             if node.op.kind == "reduction" and is_fusable(node, strict):
                 self.rows.setdefault(space_of(node), row_dims(space_of(node), node.attr("axis")))
-        # what depends on nothing but the types of operands and result is found once for all nodes that have them
-        known: dict[tuple[object, ...], tuple[int, bool, Shape]] = {}
-        numbers: dict[tuple[object, ...], int] = {}
+        self._walk(graph)
+
+    def _walk(self, graph: Graph) -> None:
+        """Visit all nodes. What depends on operation and types alone is found once for all that are alike; most
+        operations are pointwise ones on elements."""
+        stage, elements, rowwise = self.stage, self.elements, self.rowwise
+        origin: dict[object, int] = {}  # of a value: a number for its operation and type
+        origins: dict[object, int] = {}
+        numbers: dict[object, int] = {}
+        known: dict[object, tuple[int, int, bool, Shape, bool]] = {}
+        for node in graph.inputs:
+            origin[node] = origins.setdefault((node.op, node.type.dtype, node.type.shape), len(origins))
         for node in graph.nodes:
-            key = (node.op, id(node.type), *[id(i.type) for i in node.inputs if i.__class__ is Node])
-            alike = known.get(key)
-            if alike is None:
-                fusable = is_fusable(node, strict)
-                number = numbers.setdefault((node.op, node.type.dtype, node.type.shape), len(numbers) + 1)
-                alike = known[key] = number, fusable, space_of(node) if fusable else ()
-            kind, fusable, space = alike
-            self.kinds.append(kind)
-            self.visit(node, fusable, space)
+            key = (node.op, id(node.type), *map(origin.get, node.inputs))
+            found = known.get(key)
+            if found is None:
+                own = origins.setdefault((node.op, node.type.dtype, node.type.shape), len(origins))
+                fusable = is_fusable(node, self.strict)
+                space = space_of(node) if fusable else ()
+                plain = fusable and bool(space) and node.op.kind == "pointwise"
+                found = known[key] = numbers.setdefault((own, *key[2:]), len(numbers)), own, fusable, space, plain
+            number, origin[node], fusable, space, plain = found
+            self.alike.append(number)
+            if not plain or (rowwise and not rowwise.isdisjoint(node.inputs)):
+                self.visit(node, fusable, space)
+                continue
+            latest = 0
+            for parent in node.inputs:
+                before = stage.get(parent, -1)
+                if before >= latest:
+                    if elements.get(parent) != space:
+                        assert isinstance(parent, Node)
+                        before = self._behind(parent, space)
+                    if before > latest:
+                        latest = before
+            stage[node] = latest
+            self.space[node] = elements[node] = space
 
     def available(self, node: Node) -> int:
         """The first stage that can read the node from memory."""
@@ -222,19 +246,14 @@ class Stages:
 
     def _stage(self, node: Node, space: Shape) -> int:
         """The first stage in which a kernel over `space` can compute the node."""
-        stage, known, elements = 0, self.stage, self.elements
         rows, memory = self.reads_rows(node), node.op.kind in MEMORY
-        for position, parent in enumerate(node.inputs):
-            if parent in known:
-                assert isinstance(parent, Node)
-                found = known[parent]
-                if found >= stage:
-                    if rows or memory or elements.get(parent) != space:
-                        joined = self.joins(parent, space, rows) and not from_memory(node, position)
-                        found = found if joined else self.available(parent)
-                    if found > stage:
-                        stage = found
-        return stage
+        return max((self.available(parent) if memory and from_memory(node, position)
+                    else self._behind(parent, space, rows)
+                    for position, parent in enumerate(node.inputs) if isinstance(parent, Node)), default=0)
+
+    def _behind(self, parent: Node, space: Shape, rowwise: bool = False) -> int:
+        """The first stage in which a kernel over `space` can have a value for a reader."""
+        return self.stage[parent] if self.joins(parent, space, rowwise) else self.available(parent)
 
     def _hosted(self, node: Node, fusable: bool) -> bool:
         """Let the kernel that has reduced rows to numbers go on with these, where that makes it no later."""

@@ -53,21 +53,20 @@ def order_sums(graph: Graph) -> Graph:
     return graph.map_roots(nodes, lambda o: new.get(o, o))
 
 
-def _ready(graph: Graph) -> dict[Node, int]:
+def _ready(graph: Graph) -> dict[Any, int]:
     """When each value is ready, about: how often memory must be gone through before, on the longest way to it.
 
     That is behind everything but a pointwise operation on values of its own shape, and views.
     """
-    ready: dict[Node, int] = {}
+    ready: dict[Any, int] = {}
     for node in graph.nodes:
-        latest, shape, pointwise = 0, node.type.shape, node.op.kind == "pointwise"
+        latest = 0
         for operand in node.inputs:
-            if isinstance(operand, Node) and operand in ready:
-                found = ready[operand]
-                if not (pointwise and operand.type.shape == shape) and operand.op.kind != "view":
-                    found += 1
-                if found > latest:
-                    latest = found
+            found = ready.get(operand, -1)
+            if found >= latest:
+                assert isinstance(operand, Node)
+                near = node.op.kind == "pointwise" and operand.type.shape == node.type.shape
+                latest = found if near or operand.op.kind == "view" else found + 1
         ready[node] = latest
     return ready
 
@@ -78,10 +77,13 @@ def _chains(graph: Graph) -> dict[Node, tuple[list[Node], list[Node]]]:
     reads.update(graph.roots())
     chains: dict[Any, tuple[list[Node], list[Node]]] = {}
     for node in graph.nodes:
-        if node.op.name != "add" or node.type.dtype.category < FLOAT \
-                or not all(isinstance(i, Node) and i.type == node.type for i in node.inputs):
+        if node.op.name != "add" or node.type.dtype.category < FLOAT:
             continue
-        first, second = node.parents()
+        first, second = node.inputs
+        if not isinstance(first, Node) or not isinstance(second, Node) \
+                or (first.type is not node.type and first.type != node.type) \
+                or (second.type is not node.type and second.type != node.type):
+            continue
         if second in chains and first not in chains:
             first, second = second, first
         if first in chains and reads[first] == 1:

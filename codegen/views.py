@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 from retape.ir import DType
 from retape.ir.graph import Node
@@ -35,8 +35,7 @@ class Buffer:
         return self.numel * self.dtype.itemsize
 
 
-@dataclass(frozen=True, slots=True)
-class View:
+class View(NamedTuple):
     """Elements of a buffer: `offset` and `strides` count elements."""
 
     buffer: Buffer

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from itertools import zip_longest
 
 from .errors import AxisError, BroadcastMismatch, DtypeError, ShapeError
@@ -146,6 +147,7 @@ def slice_length(entry: slice, extent: int) -> int:
     return 0 if stop <= start else (stop - start + (step - 1)) // step
 
 
+@lru_cache(maxsize=4096)
 def row_major_strides(shape: Shape) -> tuple[int, ...]:
     """Element strides of a contiguous array."""
     strides: list[int] = []
