@@ -51,7 +51,8 @@ def _load_or_compile(emitted: Emitted, options: Options) -> Built:
 
 def _compile(emitted: Emitted, options: Options) -> Built:
     try:
-        return native.build(
+        straight = None if emitted.ints else _straight(emitted, **dict(options))
+        return straight or native.build(
             emitted.source, "kernel", emitted.pointers, len(emitted.ints), namespace(True), **dict(options))
     except Exception as error:
         raise KernelFailed(
@@ -59,6 +60,12 @@ def _compile(emitted: Emitted, options: Options) -> Built:
             ("kernel", "\n" + emitted.readable),
             fix="this is a bug of retape: please report it with the kernel above; the function still "
                 "runs without `rt.compile`") from error
+
+
+def _straight(emitted: Emitted, **options: Any) -> Built | None:
+    from . import vmath
+
+    return native.build_straight(emitted.source, "kernel", emitted.pointers, vmath.FUNCTIONS, **options)
 
 
 @dataclass(frozen=True)

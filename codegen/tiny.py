@@ -30,14 +30,16 @@ MOVES = frozenset({"cat", "embed", "slice_scatter"})
 
 def suits(graph: Graph, strict: bool = False) -> bool:
     """Whether every value is tiny, every operation can be scalar code, and there is not too much of it."""
-    work = 0
+    work, moved = 0, False
     for node in (*graph.inputs, *graph.nodes):
         if not 0 < node.type.numel <= ELEMENTS or node.type.dtype.category == COMPLEX:
             return False
     for node in graph.nodes:
-        if node.op.kind in ("view", "source") or node.op.name in MOVES:
+        if node.op.kind in ("view", "source"):
             continue
-        if node.op.name == "matmul" and not strict:
+        if node.op.name in MOVES:
+            moved = True
+        elif node.op.name == "matmul" and not strict:
             work += node.type.numel * next(node.parents()).type.shape[-1]
         elif is_fusable(node, strict) and not is_indexed(node):
             work += max(node.type.numel, *(p.type.numel for p in node.parents()))
@@ -45,7 +47,7 @@ def suits(graph: Graph, strict: bool = False) -> bool:
             return False
         if work > STATEMENTS:
             return False
-    return work > 0
+    return work > 0 or moved
 
 
 class _Scalars:

@@ -48,11 +48,11 @@ Rules for kernel source:
 
 from __future__ import annotations
 
-from .kernel import Kernel, build, load
+from .kernel import Kernel, build, build_straight, load
 from .names import table as _table
 from .tape import Tape, fill
 
-__all__ = ["Kernel", "Tape", "build", "fill", "intrinsics", "load"]
+__all__ = ["Kernel", "Tape", "build", "build_straight", "fill", "intrinsics", "load"]
 
 
 def intrinsics(jit: bool) -> dict[str, object]:

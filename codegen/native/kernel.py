@@ -1,11 +1,11 @@
-"""Compile the source of one kernel: ``build``."""
+"""Compile the source of one kernel: ``build``, and ``build_straight`` for one without loops."""
 
 from __future__ import annotations
 
 import hashlib
 import linecache
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -90,6 +90,32 @@ def build(
     function = define(source, entry, namespace)
     function.__name__ = function.__qualname__ = symbol
     text, linked = lower.module_text(function, symbol, pointers, n_ints, contract=contract, width=width, masked=masked)
+    return _finish(text, linked, entry, symbol, source)
+
+
+def build_straight(
+    source: str, entry: str, pointers: Sequence[str], functions: Mapping[str, Callable[..., Any]], *,
+    contract: bool = True,
+) -> Kernel | None:
+    """Compile a function without loops and integers, without numba. None where only `build` knows what it says.
+
+    It may call ``functions`` of vmath's `Value`s, by these names.
+    """
+    if "\n    for " in source or "\n    while " in source:
+        return None
+    from . import straight
+
+    width = preferred_width(source, max((names.DTYPES[name]().itemsize for name in pointers), default=8))
+    symbol = symbol_of(source, entry, pointers, 0, (contract, width, "straight"))
+    try:
+        text = straight.module_text(source, symbol, pointers, functions, contract=contract, width=width)
+    except straight.Unknown:
+        return None
+    return _finish(text, [], entry, symbol, source)
+
+
+def _finish(text: str, linked: Sequence[Any], entry: str, symbol: str, source: str) -> Kernel:
+    """From a module's text to machine code."""
     module = engine.parse(text)
     for other in linked:
         module.link_in(other, preserve=True)

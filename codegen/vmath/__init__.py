@@ -32,7 +32,7 @@ from retape.codegen.vmath import (
     trig,
 )
 
-__all__ = ["NAMES", "ULP", "fingerprint", "namespace"]
+__all__ = ["FUNCTIONS", "NAMES", "ULP", "fingerprint", "namespace"]
 
 _UNARY: dict[str, Callable[..., Any]] = {
     "exp": exp_log.exp,
@@ -69,6 +69,9 @@ _BINARY: dict[str, Callable[..., Any]] = {
     "hypot": roots.hypot,
 }
 _FUNCTIONS = {**{n: (f, 1) for n, f in _UNARY.items()}, **{n: (f, 2) for n, f in _BINARY.items()}}
+
+FUNCTIONS = {f"vm_{n}_{t}": f for n, (f, _) in _FUNCTIONS.items() for t in ("f64", "f32")}
+"""What the names in kernels mean, on NumPy scalars and `Value`s."""
 
 NAMES = frozenset(_FUNCTIONS)
 """The base names; each exists as `vm_<name>_f64` and `vm_<name>_f32`."""

@@ -1,4 +1,4 @@
-"""The parts of vmath that need llvmlite and numba: type conversions and numba intrinsics. Imported only to compile."""
+"""The parts of vmath that need llvmlite, and numba for its intrinsics: imported only to compile."""
 
 from __future__ import annotations
 
@@ -6,9 +6,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from llvmlite import ir
-from numba import types
-from numba.core.typing.templates import Signature
-from numba.extending import intrinsic
 
 from retape.codegen.vmath.value import Value
 
@@ -67,10 +64,13 @@ def prefer_wide_vectors(function: Any) -> None:
 
 def numba_intrinsic(name: str, function: Callable[..., Any], arity: int, type_name: str) -> Any:
     """A numba intrinsic that emits `function` in place, for arguments of one float type."""
-    scalar: Any = {"f64": types.float64, "f32": types.float32}[type_name]
-    signature: Signature = scalar(*[scalar] * arity)
+    from numba import types
+    from numba.extending import intrinsic
 
-    def emit(context: Any, builder: Any, signature: Signature, args: Any) -> Any:
+    scalar: Any = {"f64": types.float64, "f32": types.float32}[type_name]
+    signature = scalar(*[scalar] * arity)
+
+    def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         prefer_wide_vectors(builder.function)
         return function(*(Value(builder, a) for a in args)).ir
 
