@@ -14,6 +14,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from threading import get_ident
 from typing import Any
 
 from .polynomials import CONSTANT, Polynomial, Table, constant_of, plus, scaled
@@ -49,13 +50,28 @@ class Extents(Table):
         self.origin = origin
         self.unseen = unseen
         self.relations: dict[Any, Relation] = {}  # by what they say
+        self.numbers: dict[int, Any] = {}  # symbols that are no extents, by atom, and their values now
+        self.looked: set[int] = set()  # atoms of symbols that values decide
+        self._thread = get_ident()  # of the trace: for all others the numbers are plain
         self.open = True  # guards are written down
 
-    def symbol(self, name: str, value: int, low: int = 0) -> Extent:
-        """A new symbol, no less than `low`."""
-        self.symbols.append(len(self.atoms))
+    def symbol(self, name: str, value: Any, low: int | None = 0) -> Any:
+        """A new symbol, no less than `low`: an extent, or a whole number or float of any sign, where that is None."""
+        number = len(self.atoms)
+        self.symbols.append(number)
         self.lowest.append(low)
-        return Extent(self, self.atom("symbol", name, len(self.symbols), bounds=(low, None)), value)
+        form = self.atom("symbol", name, len(self.symbols), type(value) is int, (low, None))
+        if low is None:
+            self.numbers[number] = value
+        return Extent(self, form, value) if type(value) is int else Measure(self, form, value)
+
+    def varies(self, value: Any) -> bool:
+        """Whether a number depends on symbols that are no extents."""
+        return bool(self.numbers) and not self.numbers.keys().isdisjoint(self.symbols_in(value._form))
+
+    def late(self, *forms: Polynomial) -> bool:
+        """Whether formulas depend on extents that values decide: these aren't known when a call begins."""
+        return not self.looked.isdisjoint(self.symbols_in(*forms))
 
     # ---- formulas
 
@@ -73,6 +89,8 @@ class Extents(Table):
         known = constant_of(form)
         if known is not None:
             return known
+        if not self.open or get_ident() != self._thread:
+            return value
         return Extent(self, form, value) if type(value) is int else Measure(self, form, value)
 
     def opaque(self, op: str, a: Any, b: Any, value: Any) -> Any:
@@ -85,9 +103,11 @@ class Extents(Table):
     def holds(self, a: Any, b: Any, op: str) -> bool:
         """Whether `a op b` does, now; that it does or not is written down where it isn't so for all symbols."""
         value = TESTS[op](plain(a), plain(b))
-        if self.open:
+        if self.open and get_ident() == self._thread:
             relation = op if value else OPPOSITE[op]
             left, right = self.form_of(a), self.form_of(b)
+            if self.numbers and self.looked and self.late(left, right):
+                self._fix(left, right)
             if isinstance(a, int) and isinstance(b, int):
                 difference = plus(left, scaled(right, -1))
                 form, asked = difference, relation
@@ -106,15 +126,25 @@ class Extents(Table):
 
     def exactly(self, value: Any) -> Any:
         """The number itself, which Python has asked for."""
+        if value._value != value._value:
+            raise ValueError("NaN, which equals nothing, is no guard")
         if self.open:
             self.holds(value, value._value, "==")
         return value._value
 
+    def _fix(self, *forms: Polynomial) -> None:
+        """Have the numbers in formulas be these very ones: a relation with extents that are only known while a call
+        runs can't be tested before."""
+        for atom in self.numbers.keys() & self.symbols_in(*forms):
+            form: Polynomial = (((atom,), 1),)
+            value = self.numbers[atom]
+            self.holds(Extent(self, form, value) if type(value) is int else Measure(self, form, value), value, "==")
+
     # ---- other extents
 
-    def at(self, symbols: Sequence[int]) -> Callable[[Any], Any] | None:
+    def at(self, symbols: Sequence[int | None]) -> Callable[[Any], Any] | None:
         """What puts numbers for other symbols in place of extents, in nested tuples, slices and dicts too; None where
-        a guard doesn't hold there. The last symbols may be missing: then there is None in place of what needs them."""
+        a guard doesn't hold there. Symbols may be None, or missing at the end: so is then what needs them."""
         try:
             atoms = self.values(symbols)
         except (ArithmeticError, ValueError):

@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar, overload
 
 from . import collection
 
-__all__ = ["building", "once"]
+__all__ = ["building", "once", "tracing"]
 
 T = TypeVar("T")
 
@@ -21,7 +21,12 @@ building = threading.RLock()
 """Held while a program or a kernel is made: by one thread at a time, and not across a fork, which waits for it."""
 
 
+tracing = threading.RLock()
+"""Held while a trace is taken: names may lead to formulas of numbers meanwhile, which only its thread may see."""
+
+
 def _before_fork() -> None:
+    tracing.acquire()
     building.acquire()
     collection.lock.acquire()  # in this order: the one is taken while the other is held
 
@@ -29,6 +34,7 @@ def _before_fork() -> None:
 def _after_fork() -> None:
     collection.lock.release()
     building.release()
+    tracing.release()
 
 
 def _in_child() -> None:

@@ -69,7 +69,8 @@ class Table:
         self.bounds: list[Bounds] = []
         self.wholes: list[bool] = []
         self.symbols: list[int] = []  # the symbols' atoms
-        self.lowest: list[int] = []  # what each symbol is at least
+        self.lowest: list[int | None] = []  # what each symbol is at least
+        self.depends: list[frozenset[int]] = []  # the symbols' atoms that each atom depends on
         self._known: dict[tuple[str, Any, Any], int] = {}
 
     def atom(self, op: str, a: Any, b: Any = None, whole: bool = True, bounds: Bounds | None = None) -> Polynomial:
@@ -81,7 +82,13 @@ class Table:
             self.atoms.append(key)
             self.wholes.append(whole)
             self.bounds.append(bounds or self._bounded(op, a, b))
+            self.depends.append(frozenset({number}) if op == "symbol" else self.symbols_in(a, b))
         return (((number,), 1),)
+
+    def symbols_in(self, *forms: Any) -> frozenset[int]:
+        """The symbols' atoms on which polynomials depend."""
+        return frozenset().union(*(self.depends[atom] for form in forms if isinstance(form, tuple)
+                                   for product, _ in form for atom in product))
 
     def _bounded(self, op: str, a: Any, b: Any) -> Bounds:
         if op not in ("//", "%"):
@@ -195,10 +202,11 @@ class Table:
 
     # ---- values
 
-    def values(self, symbols: Sequence[int]) -> list[Any]:
-        """The atoms' values for other symbols, None where symbols that aren't given (the last ones) are needed. Raises
-        what Python's arithmetic raises, and `ValueError` where a symbol is less than it may be."""
-        if any(value < least for value, least in zip(symbols, self.lowest, strict=False)):
+    def values(self, symbols: Sequence[int | None]) -> list[Any]:
+        """The atoms' values for other symbols, None where symbols that aren't given (None, or missing at the end) are
+        needed. Raises what Python's arithmetic raises, and `ValueError` where a symbol is less than it may be."""
+        if any(value is not None and least is not None and value < least
+               for value, least in zip(symbols, self.lowest, strict=False)):
             raise ValueError("a symbol is out of its bounds")
         given = iter(symbols)
         found: list[Any] = []

@@ -268,7 +268,9 @@ class Extent(Tracked):
         return pow(self._home.exactly(self), other, modulus)
 
     def __rpow__(self, other: Any) -> Any:
-        return self._float("**", other, self) if isinstance(other, float) else other ** self._home.exactly(self)
+        if type(other) is int and self >= 0:
+            return self._home.opaque("f**", other, self, other**self._value)
+        return self._float("**", other, self)
 
     def _itself(self) -> Any:
         return self

@@ -50,7 +50,9 @@ def _atoms(extents: Extents) -> list[Any]:
                "round": sympy.Function("round")}
     for op, a, b in extents.atoms:
         if op == "symbol":
-            found.append(sympy.Symbol(next(names), integer=True, nonnegative=True))
+            whole = extents.wholes[len(found)]
+            sign = {} if len(found) in extents.numbers else {"nonnegative": True}
+            found.append(sympy.Symbol(next(names), **({"integer": True, **sign} if whole else {"real": True})))
         elif op == "number":
             found.append(sympy.Float(a))
         elif op in rounded:
@@ -88,7 +90,7 @@ def described(extents: Extents) -> list[str]:
             text: str = self.doprint(expr)
             return text[1:-1] if isinstance(expr, (sympy.floor, sympy.Mod)) else text
 
-    lines = [f"for all {name} = {stands} >= {least}"
+    lines = [f"for all {name} = {stands}" + ("" if least is None else f" >= {least}")
              for (name, stands), least in zip(symbols_of(extents).items(), extents.lowest, strict=False)]
     printer = Printer()
     found = [(f"{printer.side(r.lhs)} {r.rel_op} {printer.side(r.rhs)}", note_of(relation.origin))

@@ -14,6 +14,7 @@ from typing import Any, TypeVar, overload
 import numpy as np
 
 from retape.ir.errors import GuardExplosion, KernelFailed, UnsupportedOp
+from retape.ir.once import tracing
 from retape.tracer.apply import located
 from retape.tracer.environment import Environment
 from retape.tracer.notices import notices
@@ -25,6 +26,7 @@ from retape.tracer.tensor import Tensor
 from retape.tracer.trace import Recorded, trace
 
 from .call import Call
+from .effects import Setting
 from .entry import MISS, make_entry
 from .group import Group
 from .shapes import Templates
@@ -66,8 +68,9 @@ class CompiledFunction:
         self._known: dict[Any, list[Group]] = {}
         self._templates = Templates()
         self._eager_keys: set[Any] = set()  # signatures that run eagerly for good
-        self._plain = ""  # why a trace with formulas of its extents was last given up
+        self._plain = ""  # why a trace with formulas was last given up
         self._looks = ""  # why the same was done with numbers that it takes out of tensors
+        self._fixed: set[Any] = set()  # places of numbers that can't have formulas
         # the graph's name has to be one that Python accepts: `lambda_` for a lambda
         self.__qualname__ = getattr(function, "__qualname__", type(function).__name__)
         name = re.sub(r"\W", "", getattr(function, "__name__", type(function).__name__)) or "function"
@@ -157,7 +160,8 @@ class CompiledFunction:
         environments = dict.fromkeys(known.environment for known in self.specializations)
         lines += [f"  note: {line}" for line in dict.fromkeys(n for e in environments for n in notices(e))]
         if self._plain:
-            lines.append(f"  note: extents are plain ints, each with a trace: formulas led to {self._plain}")
+            lines.append("  note: extents are plain ints and numbers are compared, each with a trace: formulas led to "
+                         + self._plain)
         if self._looks:
             lines.append(f"  note: numbers out of tensors are looks at values: recorded ones led to {self._looks}")
         for number, known in enumerate(self.specializations):
@@ -181,50 +185,86 @@ class CompiledFunction:
         return Call(named, lambda values: (tuple(values[:count]), dict(zip(keys, values[count:], strict=True))))
 
     def _trace(self, call: Call, commit: bool = True) -> Any:
+        before = state.printed
+        waited = not tracing.acquire(blocking=False)
+        if waited:
+            tracing.acquire()
+        try:
+            # another thread's trace may serve this call, or have had formulas in place of its numbers
+            if waited and commit and (found := self._find(call)) is not None:
+                return call.finish(*found)
+            recorded, fitting = self._traced(call, commit)
+        finally:
+            tracing.release()
+        if fitting is not None:
+            return self._over_budget(call, fitting) if commit else None
+        if recorded is not None:
+            return call.numpy_out(recorded.result)
+        if not commit:
+            return None
+        # arguments that share memory: eager code knows their order of reads and writes
+        with muted(state.printed - before):
+            return self._eager(call)
+
+    def _traced(self, call: Call, commit: bool) -> tuple[Recorded | None, list[Group] | None]:
+        """A call's trace, None where its arguments share memory that it writes to; or the groups that have spent the
+        budget."""
         groups = self._known.setdefault(call.key, [])
         fitting = [group for group in groups if group.environment.holds()]
         groups[:] = [*fitting, *[group for group in groups if group not in fitting][:OTHERS]]
         if sum(len(group.traces) for group in fitting) >= self.budget or len(fitting) > self.budget:
-            return self._over_budget(call, fitting) if commit else None
-        environment = fitting[0].environment.refreshed() if fitting and fitting[0].environment.distinct() \
-            else Environment(self.function, call.objects)
-        before = state.printed
+            return None, fitting
+        if fitting and fitting[0].environment.distinct():
+            environment = fitting[0].environment.refreshed()
+        else:
+            environment = Environment(self.function, call.objects)
+            known = dict.fromkeys(group.environment for groups in self._known.values() for group in groups)
+            environment.vary(known, self._fixed)
         try:
-            recorded = self._recorded(call, environment, commit, any(group.counted for group in fitting))
+            counted = any(group.counted for group in fitting)
+            recorded, environment = self._recorded(call, environment, commit, counted)
         except UnsupportedOp:
             arrays = [leaf._data if isinstance(leaf, Tensor) else leaf for leaf in call.leaves]
             if not overlapping(arrays, [i for i, a in enumerate(arrays) if isinstance(a, np.ndarray)]):
                 raise
-            if not commit:
-                return None
-            # arguments that share memory: eager code knows their order of reads and writes
-            with muted(state.printed - before):
-                return self._eager(call)
+            return None, None
         self._keep(call, groups, fitting, recorded, environment, commit)
-        return call.numpy_out(recorded.result)
+        return recorded, None
 
-    def _recorded(self, call: Call, environment: Environment, commit: bool, counted: bool) -> Recorded:
-        """The call's trace: with formulas of the extents that have changed, or that values decide (`counted`), and with
-        the numbers that are taken out of tensors recorded, unless the function can't do with them."""
+    def _recorded(self, call: Call, environment: Environment, commit: bool, counted: bool) \
+            -> tuple[Recorded, Environment]:
+        """The call's trace: with formulas of the numbers and extents that have changed, and of extents that values
+        decide (`counted`), and with the numbers that are taken out of tensors recorded, unless the function can't do
+        with them. And its surroundings: where numbers can't have formulas, others that compare them."""
+        take = partial(trace, self.function, self._name, self._of, call.named_leaves, call.rebuild)
         varying = self._templates.varying(call)
-        take = partial(trace, self.function, self._name, self._of, call.named_leaves, call.rebuild, environment, commit)
-        reason = ""
-        if varying or counted:
+        reason, places = "", [path.place for path in environment.numbers]
+        recorded = None
+        before = state.printed
+        while recorded is None and (varying or counted or environment.numbers):
             try:
-                return take(varying, partial(self._templates.check, call), Numbers())
+                recorded = take(environment, commit, varying, partial(self._templates.check, call), Numbers()) \
+                    if varying or counted else take(environment, commit, numbers=Numbers())
             except Exception as error:  # perhaps it wants ints and nothing else; what it raises by itself comes again
                 reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+                if environment.numbers:
+                    environment = Environment(self.function, call.objects)
+                else:
+                    varying, counted = {}, False
         numbers, before = Numbers(), state.printed
-        try:
-            recorded = take(numbers=numbers)
-        except Exception as error:  # perhaps it wants floats and nothing else
-            if not numbers.made:
-                raise
-            with muted(state.printed - before):
-                recorded = take()
-            self._looks = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+        if recorded is None:
+            try:
+                recorded = take(environment, commit, numbers=numbers)
+            except Exception as error:  # perhaps it wants floats and nothing else
+                if not numbers.made:
+                    raise
+                with muted(state.printed - before):
+                    recorded = take(environment, commit)
+                self._looks = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+        if not environment.numbers:
+            self._fixed.update(places)
         self._plain = reason or self._plain
-        return recorded
+        return recorded, environment
 
     def _keep(self, call: Call, groups: list[Group], fitting: list[Group], recorded: Recorded, environment: Environment,
               commit: bool) -> None:
@@ -241,7 +281,8 @@ class CompiledFunction:
         self._templates.learn(call, recorded, known, home)
         if commit:
             outputs = [out for out in (*recorded.outputs, *recorded.extra) if isinstance(out, Tensor)]
-            known.effects.repeat_on(call.given, call.leaves, outputs)
+            found = {path: path.expected for path in environment.paths}
+            known.effects.repeat_on(Setting(call.leaves, found, call.given), outputs)
         self.traces += 1
 
     def _over_budget(self, call: Call, fitting: list[Group]) -> Any:

@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from retape.ir.recipes import Recipe
 from retape.tracer.changes import Change
+from retape.tracer.formulas import ExtentOf
 from retape.tracer.numbers import NumberTensor
 from retape.tracer.outside import DataBind, GradOf, overlapping
 from retape.tracer.paths import ABSENT, Path
@@ -22,7 +24,8 @@ __all__ = ["Effects", "Setting", "plan_results", "take"]
 
 @dataclass(slots=True)
 class Setting:
-    """What sources stand for in one call: the leaves of the arguments, what paths lead to, what was drawn."""
+    """What sources stand for in one call: the leaves of the arguments, what paths lead to, what was drawn, what is
+    computed of numbers."""
 
     leaves: list[Any]
     found: dict[Path, Any]
@@ -44,6 +47,10 @@ class Setting:
             return self.get(source.owner)._grad
         if isinstance(source, Draw):
             return None if self.drawn is None else self.drawn[source]
+        if isinstance(source, Recipe):
+            return source.value(self.get)
+        if isinstance(source, ExtentOf):
+            return self.leaves[source.position].shape[source.dim]
         return self.found[source] if source in self.found else source.follow()
 
 
@@ -103,9 +110,8 @@ class Effects:
         for change in self.changes:
             _carry_out(change, here, outputs)
 
-    def repeat_on(self, given: Sequence[Any], leaves: list[Any], outputs: list[Tensor]) -> None:
+    def repeat_on(self, here: Setting, outputs: list[Tensor]) -> None:
         """After the traced call, which got copies of the containers in its arguments: change these themselves."""
-        here = Setting(leaves, {}, given)
         for change in self.changes:
             if change.path.access == "argument":
                 _carry_out(change, here, outputs)
@@ -147,13 +153,13 @@ def plan_results(recorded: Recorded, here: Setting) -> list[tuple[str, Any]]:
     itself, something outside, or a view."""
     plan: list[tuple[str, Any]] = []
     leaves = here.leaves
-    outside = {id(here.get(s)): s for s in recorded.inputs if not isinstance(s, (int, Draw))}
+    outside = {id(here.get(s)): s for s in recorded.inputs if not isinstance(s, (int, Draw, Recipe))}
     written = {id(here.get(write.source)): write.source for write in recorded.writes}
     first: dict[int, int] = {}  # a tensor that is returned twice is one object
     count = 0
     for out in recorded.outputs:
         if not isinstance(out, Tensor):
-            plan.append(("value", out))
+            plan.append(("outside" if isinstance(out, Recipe) else "value", out))
             continue
         position = _position(out, leaves)
         if position is not None:

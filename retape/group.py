@@ -10,6 +10,7 @@ import numpy as np
 
 from retape.ir.errors import RetapeError
 from retape.ir.once import building
+from retape.ir.recipes import Recipe
 from retape.tracer.environment import Environment
 from retape.tracer.outside import GradOf
 from retape.tracer.paths import described
@@ -51,6 +52,7 @@ class Group:
         self._last: Specialization | None = None
         self.templates: list[tuple[Template, tuple[int, ...]]] = []  # and the extents of this group's arguments
         self.counted = False  # whether values decide extents
+        self.numbers = False  # whether there are numbers with formulas
         self._taught: list[tuple[Recorded, Specialization]] = []  # what a tree is made of again
         self._grown = 0
         self.add(recorded, leaves)
@@ -73,6 +75,7 @@ class Group:
         self.traces.append(known)
         if recorded.extents:
             self.counted = True
+        self.numbers |= recorded.formulas is not None and recorded.formulas.numbers > 0
         self._taught.append((replace(recorded, result=None, outputs=(), extra=()), known))
         self._random += recorded.random
         self._last = known
@@ -146,7 +149,9 @@ class Group:
     def _found(self, here: Setting, commit: bool, restore: Any) -> tuple[Specialization | None, list[Any]] | None:
         last = self._last
         single = len(self.traces) == 1 and not self.counted
-        if last is not None and last.apart(here) and (
+        if self.numbers and not self._counted(here):
+            return None
+        if last is not None and last.apart(here) and last.fulfilled(here) and (
                 (single and not last.guards) or (not self.counted and self._differentiable(here))):
             result = last.attempt(here, commit)
             if result is not None:
@@ -165,10 +170,20 @@ class Group:
         if found is None:
             return None, []
         known, results, drawn = found
-        if not known.apart(here):
+        if not known.apart(here) or not known.fulfilled(here):
             return None
         self._last = known
         return known, known.finish(here, results, drawn, commit)
+
+    def _counted(self, here: Setting) -> bool:
+        """Whether what is computed of numbers can be, and fits."""
+        try:
+            for source in self.branches.sources:
+                if isinstance(source, Recipe):
+                    here.get(source)
+        except (ArithmeticError, ValueError, TypeError):
+            return False
+        return True
 
     def _walked(self, here: Setting, restore: Any) -> tuple[Specialization, list[Any], dict[Any, Any]] | None:
         """What a walk finds in a tree that is grown for it where a template says how."""

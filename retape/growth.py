@@ -49,14 +49,12 @@ class Template:
         free = set(looks)
         if any(value != known for i, (value, known) in enumerate(zip(seen, self._seen, strict=False)) if i not in free):
             return None
-        values = [extents[i] for i in self.symbols]
-        values += [int(np.frombuffer(seen[i], np.int64)[0]) for i in looks if i < len(seen)]
-        filled = self.formulas.extents.at(values)
+        found = {i: int(np.frombuffer(seen[i], np.int64)[0]) for i in looks if i < len(seen)}
+        filled = self.formulas.extents.at(self.formulas.values([extents[i] for i in self.symbols], found.values()))
         if filled is None:
             return None
         end = next((i for i in looks if i >= len(seen)), None)
         recorded = self._filled(filled, end)
-        found = dict(zip(looks, values[len(self.symbols) :], strict=False))
         guards = tuple(replace(guard, value=found.get(i, guard.value)) for i, guard in enumerate(recorded.graph.guards))
         recorded = replace(recorded, graph=replace(recorded.graph, guards=guards))
         return recorded, self.known.at(recorded, filled) if end is None else None

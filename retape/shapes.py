@@ -76,7 +76,7 @@ class Templates:
             return
         extents, group = first
         formulas = recorded.formulas
-        filled = formulas.extents.at([extents[i] for i in self._symbols(call.key)])
+        filled = formulas.extents.at(formulas.values([extents[i] for i in self._symbols(call.key)]))
         if filled is not None and extents_of(call.key) != extents and group.environment.holds() \
                 and not group.traces[0].guards \
                 and not same_graph(group.traces[0].graph, fill(recorded.graph, formulas.rows, formulas.types, filled)):
@@ -85,12 +85,13 @@ class Templates:
     def learn(self, call: Call, recorded: Recorded, known: Specialization, group: Group) -> None:
         """Take note of a trace; with formulas it is a template."""
         pattern, extents = pattern_of(call.key), extents_of(call.key)
-        if recorded.formulas is not None:
-            template = Template(recorded, known, extents, self._symbols(call.key))
+        symbols = self._symbols(call.key)
+        if recorded.formulas is not None and (symbols or recorded.formulas.looks):
+            template = Template(recorded, known, extents, symbols)
             group.templates.append((template, extents))
-            if template.symbols:
+            if symbols:
                 self._made.setdefault(pattern, []).insert(0, (template, group))
-        else:
+        elif recorded.formulas is None:
             self._first.setdefault(pattern, (extents, group))
         seen = self._seen.setdefault(pattern, [])
         if extents not in seen:

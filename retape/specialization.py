@@ -57,6 +57,7 @@ class Specialization:
         self._guarded = [guarded(guard) for guard in recorded.graph.guards]
         self.shared = recorded.shared
         self.draws: dict[Any, Any] = {}  # draws and generators of this trace by those of its tree
+        self._conditions = None if recorded.formulas is None else recorded.formulas.conditions()
         here = Setting(leaves, {path: path.expected for path in environment.paths})
         operands = [here.get(source) for source in self.sources]
         self._marked = tuple(i for i, operand in enumerate(operands) if _requires(operand))
@@ -124,6 +125,13 @@ class Specialization:
     def apart(self, here: Setting) -> bool:
         """Whether no memory that the trace writes to is that of another of its inputs, too."""
         return not self.effects.writes or self.effects.apart([here.get(source) for source in self.sources])
+
+    def fulfilled(self, here: Setting) -> bool:
+        """Whether the numbers that the call has are such as the trace is for."""
+        try:
+            return self._conditions is None or bool(self._conditions.value(here.get))
+        except (ArithmeticError, ValueError, TypeError):
+            return False
 
     def _differentiable(self, operands: list[Any]) -> bool:
         return len(self._constant) < len(self.graph.outputs) and any(map(_requires, operands))

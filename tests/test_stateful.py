@@ -42,6 +42,18 @@ STATEMENTS = [
     "p['n'] = p['n'] % 3 + 1",
     "a = a + sum(v.sum() for v in p['s']) * p['n']", "p['t'].add_(a.mean())", "a = a - p['t']",
     "p['t'] = p['t'][::2] * 1",
+    "o.t += 1", "o.t += 1\no.rate *= 0.75", "a = a / (1 - 0.9 ** o.t)", "a = a * o.rate",
+    "a = a * o.t + 2 ** (o.t % 5)",
+    "if o.t % 3 == 1:\n    a = a - o.t // 2", "if o.rate < 0.6:\n    o.rate = o.rate * 2 + 1",
+    "a = rt.where(a > o.rate, o.rate, a)", "a = a + rt.full((3,), o.t, dtype=rt.float64)",
+    "a = a + x[o.t % x.shape[0]]", "o.d['k'] += o.t\na = a + o.d['k'] * 0.125", "o.seen = o.rate - o.t",
+    "a = (a.abs() + 0.5) ** o.rate", "level = level * o.rate if o.t > 1 else level", "a = a + o.l[1]\no.l[1] -= o.t",
+    "a = a * (o.t > 2) + isinstance(o.t, int) + isinstance(o.rate, float)", "a = a.clamp(max=o.t)",
+    "for i in range(o.t % 3):\n    a = a + i * o.rate", "p['n'] += o.t % 2", "a = a * (p['n'] / (1 + o.t * o.t))",
+    "o.t = -o.t", "o.t, o.u = o.u, o.t", "items[0] = a.mean() * o.t", "if a.sum() > o.rate:\n    a = a * o.t",
+    "a = a + rt.arange(3) * o.t / len(x)", "a = a + x[x[:, 0] > 0].shape[0] * o.t",
+    "(w * o.rate + o.t).sum().backward()", "a = a + rt.tensor(o.t) * rt.tensor(o.rate)",
+    "if len(x) < 3:\n    return a, o.t, o.rate + 1",
 ]
 
 
@@ -79,7 +91,8 @@ def world(body: str) -> dict[str, Any]:
     space: dict[str, Any] = {
         "rt": rt, "c0": tensor(), "c1": tensor(3), "c2": tensor(3, 3), "c3": tensor(3), "items": [tensor(), tensor(3)],
         "w": tensor(3).requires_grad_(), "d": {"m": tensor()}, "rows": (tensor(3), tensor(2)),
-        "o": SimpleNamespace(gain=1.5, state=tensor(3), flag=False, count=0, scale={"s": 2.0}),
+        "o": SimpleNamespace(gain=1.5, state=tensor(3), flag=False, count=0, scale={"s": 2.0}, t=0, u=3, rate=0.8,
+                             d={"k": 1}, l=[None, 2], seen=0.0),
     }
     exec(compile(body, "<program>", "exec"), space)
     space["f"], space["enclosed"], space["enclose"] = space["make"](tensor(3), 1.0)
@@ -143,6 +156,10 @@ class Machine(RuleBasedStateMachine):
     @rule(k=st.sampled_from([0.5, 2.0]))
     def change_numbers(self, k: float) -> None:
         self.both(lambda s: setattr(s["o"], "gain", k))
+
+    @rule(t=st.sampled_from([-2, 0, 1, 7]), rate=st.sampled_from([0.3, 0.9, 1.5]))
+    def change_counters(self, t: int, rate: float) -> None:
+        self.both(lambda s: vars(s["o"]).update(t=t, rate=rate))
 
     @rule()
     def change_flag(self) -> None:

@@ -15,10 +15,11 @@ from retape.ir.errors import (
     UnsupportedOp,
 )
 from retape.ir.extents import Deferred, plain
+from retape.ir.quantities import TRACKED
 from retape.ir.types import TensorType, default_float, type_of, weak_type
 
 from .gradnode import GradNode
-from .numbers import NumberTensor, ScalarTensor
+from .numbers import F64, NumberTensor, ScalarTensor
 from .quiet import hush, unhush
 from .state import describe, site, state
 from .tensor import Tensor, wrap
@@ -68,6 +69,7 @@ def _carry_out(op: Op, operands: tuple[Any, ...], arrays: list[Any], attrs: tupl
     tracer = state.tracer
     numbers = attrs
     if tracer is not None and tracer.formulas is not None:
+        attrs = tracer.formulas.pinned(attrs)
         arrays, numbers = plain(arrays), plain(attrs)
     view = op.kind == "view"
     quiet = None if view else hush()
@@ -153,6 +155,9 @@ def as_operand(value: Any) -> Any:
     """A tensor or a Python number for anything that may stand in an operation. Raises `UnsupportedOp`."""
     if isinstance(value, Deferred):
         return value.operand()  # type: ignore[attr-defined]
+    if type(value) in TRACKED and is_recorded(value):
+        assert state.tracer is not None and state.tracer.formulas is not None
+        return state.tracer.formulas.operand(state.tracer, value)
     if isinstance(value, (Tensor, *_SCALARS)) and not isinstance(value, np.generic):
         return value
     if isinstance(value, np.generic):
@@ -162,6 +167,14 @@ def as_operand(value: Any) -> Any:
     raise located(UnsupportedOp(f"`{type(value).__name__}` is no operand",
                                 ("why", "operations take tensors, NumPy arrays and Python numbers"),
                                 fix="make a tensor of it with `rt.tensor(...)`"))
+
+
+def is_recorded(value: Any) -> bool:
+    """Whether a number of Python is another in other calls of the code that is being traced."""
+    if type(value) in TRACKED:
+        formulas = None if state.tracer is None else state.tracer.formulas
+        return formulas is not None and value._home is formulas.extents and formulas.extents.varies(value)
+    return isinstance(value, Deferred)
 
 
 def plain_array(array: Any) -> np.ndarray[Any, Any]:
@@ -193,7 +206,8 @@ def _apply_slowly(op: Op, operands: tuple[Any, ...], attrs: tuple[Any, ...]) -> 
         if isinstance(operand, Tensor) and (operand._base is not None or operand._traced is not None):
             _check_state(operand)
     tensors = [operand for operand in operands if isinstance(operand, Tensor)]
-    if tensors and all(isinstance(t, ScalarTensor) for t in tensors) and op.kind == "pointwise":
+    if op.kind == "pointwise" and all(isinstance(t, NumberTensor) for t in tensors) \
+            and any(isinstance(t, ScalarTensor) for t in tensors):
         return _on_scalars(op, operands, attrs)
     operands = _promoted(op, operands)
     arrays = [operand._data if isinstance(operand, Tensor) else operand for operand in operands]
@@ -203,6 +217,8 @@ def _apply_slowly(op: Op, operands: tuple[Any, ...], attrs: tuple[Any, ...]) -> 
 
 def _on_scalars(op: Op, operands: tuple[Any, ...], attrs: tuple[Any, ...]) -> Tensor:
     """Python numbers that became inputs stay Python numbers: double precision, and weak in promotion."""
+    operands = tuple([apply(CAST, (o,), (F64,)) if isinstance(o, Tensor) and o._data.dtype.kind == "i"
+                      else o for o in operands])
     out = _carry_out(op, operands, [o._data if isinstance(o, Tensor) else o for o in operands], attrs, False)
     return out if out._data.dtype.kind == "b" or op is CAST else ScalarTensor.of(out)
 

@@ -8,6 +8,9 @@ from functools import partial
 from typing import Any
 
 from retape.ir.errors import UnsupportedOp
+from retape.ir.extents import plain
+from retape.ir.quantities import TRACKED
+from retape.ir.recipes import Recipe
 
 from .apply import located
 from .environment import SCALARS, Environment
@@ -123,7 +126,8 @@ class _Binder:
     def value(self, path: Path, value: Any, assign: Any) -> Value:
         leaves, structure = flatten(value)
         described = tuple(self.leaf(path, leaf) for leaf in leaves)
-        if any(isinstance(leaf, (NumberTensor, Number)) for leaf in leaves):  # what runs eagerly keeps a Python number
+        if any(isinstance(v, (NumberTensor, Number)) or type(v) in TRACKED for v in leaves):
+            # what runs eagerly keeps a Python number
             assign(unflatten(structure, [v._data.item() if isinstance(v, NumberTensor) else known(v) for v in leaves]))
         return Value(structure, described)
 
@@ -137,8 +141,12 @@ class _Binder:
             if known == len(self.extra):
                 self.extra.append(leaf)
             return ("number" if isinstance(leaf, NumberTensor) else "output"), self.first + known
+        if type(leaf) in TRACKED and self.tracer.formulas is not None:
+            leaf = self.tracer.formulas.kept(leaf)
+            if isinstance(leaf, Recipe):
+                return "outside", leaf
         if isinstance(leaf, SCALARS):
-            return "constant", leaf
+            return "constant", plain(leaf)
         raise located(UnsupportedOp(
             f"`{path.name}` was changed by the compiled function to hold a {type(leaf).__name__}",
             ("why", "compiled calls don't run the function's Python code, so the change would happen only once"),

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from retape.ir import CATALOGUE, Array, DType, TensorType, dtype_of, promote
-from retape.ir.extents import Deferred, plain, whole
+from retape.ir.extents import plain, whole
 from retape.ir.types import complex_of, default_float, set_default_float
 
-from .apply import apply, array_operand, as_operand, operand_type, plain_array, require_differentiable
+from .apply import apply, array_operand, as_operand, is_recorded, operand_type, plain_array, require_differentiable
 from .randomness import Draw, Generator, default_generator
 from .state import state
 from .tensor import Tensor, wrap
@@ -54,9 +54,10 @@ def tensor(data: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
         array = np.array(data, dtype=dtype_of(data.dtype if dtype is None else dtype).numpy)
     else:
         leaves = list(_leaves(data))
-        if dtype is None and any(isinstance(leaf, (Tensor, np.ndarray, np.generic, Deferred)) for leaf in leaves):
+        if dtype is None and any(isinstance(leaf, (Tensor, np.ndarray, np.generic)) or is_recorded(leaf)
+                                 for leaf in leaves):
             dtype = promote(tuple(map(_leaf_type, leaves)))
-        if any(isinstance(leaf, (Tensor, np.ndarray, Deferred)) for leaf in leaves):
+        if any(isinstance(leaf, (Tensor, np.ndarray)) or is_recorded(leaf) for leaf in leaves):
             return _finished(_assembled(data, dtype_of(dtype)).detach(), requires_grad)
         array = np.array(data)
         if array.dtype.kind in "fc" and dtype is None:
@@ -125,12 +126,13 @@ def full(
     size: Sequence[int], fill_value: Any, *, dtype: Any = None, requires_grad: bool = False
 ) -> Tensor:
     """A tensor of shape `size` with `fill_value` everywhere (a number, or a one-element tensor)."""
-    if isinstance(fill_value, Deferred):
-        fill_value = tensor(fill_value)
     if isinstance(fill_value, Tensor):
         value = fill_value if dtype is None else fill_value.to(dtype)
         return apply(CATALOGUE["clone"], (apply(CATALOGUE["expand"], (value.reshape(()),), (_shape((size,)),)),))
-    kind = default_float() if dtype is None and isinstance(fill_value, float) else dtype_of(dtype or type(fill_value))
+    floating = dtype is None and isinstance(fill_value, float)
+    kind = default_float() if floating else dtype_of(dtype or fill_value.__class__)
+    if is_recorded(fill_value) and isinstance(operand := as_operand(fill_value), Tensor):
+        return _finished(full(size, operand.to(kind)), requires_grad)
     return _finished(apply(CATALOGUE["full"], (), (_shape((size,)), fill_value, kind)), requires_grad)
 
 

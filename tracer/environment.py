@@ -15,7 +15,7 @@ import itertools
 import os
 import sys
 import types
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from functools import cache, partial
 from typing import Any
 
@@ -23,7 +23,7 @@ import numpy as np
 
 from retape.ir import DType
 
-from .paths import ABSENT, Path, described, finder
+from .paths import ABSENT, Path, described, equal, finder
 from .state import _is_internal
 from .tensor import Tensor
 
@@ -31,6 +31,7 @@ __all__ = ["Environment"]
 
 SCALARS = (bool, int, float, complex, str, bytes, type(None), DType, enum.Enum, np.generic, np.dtype)
 COMPUTED = frozenset({"getattr", "hasattr", "setattr", "vars", "attrgetter", "__dict__"})  # reach attributes by strings
+NUMBERS = (int, float)
 ENTRIES = 64  # of larger containers, the entries are compared as objects
 
 
@@ -84,6 +85,27 @@ class Environment:
         for path, _ in self.contents:
             path.expected = path.follow()
         return self
+
+    def vary(self, earlier: Iterable[Environment], fixed: Container[Any]) -> None:
+        """Let numbers be inputs that were others in earlier surroundings, but for those at places in `fixed`."""
+        known: dict[Any, list[Path]] = {}
+        for path in (path for other in earlier for path in other.paths if type(path.expected) in NUMBERS):
+            known.setdefault(path.place, []).append(path)
+        for path in self.paths:
+            value = path.expected
+            if path.check == "value" and type(value) in NUMBERS and value == value and path.place not in fixed \
+                    and any(p.check == "number" or not equal(p.expected, value) for p in known.get(path.place, ())):
+                try:
+                    anchor, _ = path.anchor
+                    anchor.assign(anchor.expected)  # a formula is to stand there while a trace is taken
+                except (AttributeError, TypeError):
+                    continue
+                path.check = "number"
+
+    @property
+    def numbers(self) -> list[Path]:
+        """The paths to numbers that are inputs."""
+        return [path for path in self.paths if path.check == "number"]
 
     def holds(self) -> bool:
         return self.find() is not None

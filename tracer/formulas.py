@@ -10,25 +10,42 @@ from __future__ import annotations
 import builtins
 import sys
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from retape.ir import Node, TensorType
-from retape.ir.extents import Extents, is_symbolic, plain
+from retape.ir.extents import Extent, Extents, is_symbolic, plain
 from retape.ir.graph import Origin
+from retape.ir.quantities import TRACKED
+from retape.ir.recipes import Recipe, condition, recipe
+from retape.ir.types import weak_type
 
+from .environment import Environment
 from .gradnode import GradNode
+from .numbers import NumberTensor
+from .paths import Path
 from .state import _is_internal, site, state
-from .tensor import Tensor
+from .tensor import Tensor, wrap
 
-__all__ = ["Formulas", "seen_lengths"]
+__all__ = ["ExtentOf", "Formulas", "formulas_of", "seen_lengths", "standing_in"]
 
 LEAST = 2  # extents of 0 and 1 are traces of their own: they are broadcast, and laid out, otherwise
 
 
+@dataclass(frozen=True, slots=True)
+class ExtentOf:
+    """Where a symbol comes from: an extent of an argument leaf."""
+
+    position: int
+    dim: int
+
+
 class Formulas:
-    """The extents of one trace, and the nodes whose types or attributes hold them."""
+    """The extents and numbers of one trace, and the nodes whose types or attributes hold them."""
 
     def __init__(self) -> None:
         self.extents = Extents(self._here, _from_inside)
@@ -37,21 +54,93 @@ class Formulas:
         self._place: Origin = None
         self._done = 0
         self._shapes: dict[int, tuple[Any, ...]] = {}
-        self.looks: list[int] = []  # for each symbol that isn't an argument's extent, the guard that gives its value
+        self.looks: list[int] = []  # for each symbol that values decide, the guard that gives its value
+        self.sources: dict[int, Any] = {}  # what gives the values of the other symbols, by atom
+        self.numbers = 0  # how many symbols are numbers
+        self._tensors: dict[Any, NumberTensor] = {}
 
     def declare(self, position: int, label: str, shape: Sequence[int], varying: Sequence[bool]) -> None:
         """Symbols for the extents of an argument leaf that vary."""
         if any(varying):
             self._shapes[position] = tuple(
-                self.extents.symbol(f"{label}.shape[{dim}]", extent, LEAST) if varies else extent
+                self._symbol(f"{label}.shape[{dim}]", extent, LEAST, ExtentOf(position, dim)) if varies else extent
                 for dim, (extent, varies) in enumerate(zip(shape, varying, strict=True)))
+
+    def number(self, name: str, value: Any, source: Any) -> Any:
+        """A symbol for an int or a float that comes from `source`."""
+        self.numbers += 1
+        return self._symbol(name, value, None, source)
+
+    def _symbol(self, name: str, value: Any, low: int | None, source: Any) -> Any:
+        self.sources[len(self.extents.atoms)] = source
+        return self.extents.symbol(name, value, low)
+
+    def values(self, extents: Iterable[int], looks: Iterable[int] = ()) -> list[int | None]:
+        """The symbols' values for other extents, None for numbers; those that values decide may be missing."""
+        given, looked = iter(extents), iter(looks)
+        return [next(looked, None) if (source := self.sources.get(atom)) is None
+                else next(given) if isinstance(source, ExtentOf) else None for atom in self.extents.symbols]
 
     def found(self, number: int, name: str, extent: int) -> Any:
         """A symbol for an extent that a value decides: the one that guard `number` looks at."""
         if extent < LEAST:
             return extent
         self.looks.append(number)
+        self.extents.looked.add(len(self.extents.atoms))
         return self.extents.symbol(name, extent, LEAST)
+
+    # ---- numbers
+
+    def kept(self, value: Any) -> Any:
+        """A number as it leaves the trace: the function that gives it in later calls. Where an extent that only values
+        decide takes part, the number itself is a guard."""
+        if type(value) not in TRACKED or value._home is not self.extents:
+            return plain(value)
+        return self.extents.exactly(value) if self.extents.late(value._form) \
+            else recipe(self.extents, value._form, self.sources)
+
+    def operand(self, tracer: Any, value: Any) -> Any:
+        """A number among the operands of an operation: an input of the trace, which yields to the types that it meets.
+        Itself, where values decide it."""
+        key = type(value), value._form
+        found = self._tensors.get(key)
+        if found is None:
+            if self.extents.late(value._form):
+                return self.extents.exactly(value)
+            kind, dtype = (int, np.int64) if type(value) is Extent else (float, np.float64)
+            source = recipe(self.extents, value._form, self.sources, kind is int)
+            found = self._tensors[key] = NumberTensor.of(wrap(np.asarray(value._value, dtype)))
+            name = self.extents.atoms[value._form[0][0][0]][1] if self._named(value._form) else "number"
+            tracer.bind(found, tracer.add_input(name, weak_type(kind), source), source)
+        return found
+
+    def element(self, tracer: Any, value: Any) -> Any:
+        """The node of a number among the operands of an operation on recorded numbers."""
+        if type(value) in TRACKED and self.extents.varies(value):
+            value = self.operand(tracer, value)
+        return value._traced[1] if isinstance(value, NumberTensor) else value
+
+    def _named(self, form: Any) -> bool:
+        """Whether a formula is a symbol."""
+        return len(form) == 1 and form[0][1] == 1 and len(form[0][0]) == 1 \
+            and self.extents.atoms[form[0][0][0]][0] == "symbol"
+
+    def pinned(self, value: Any) -> Any:
+        """Attributes in which no number varies: each that does is a guard."""
+        if type(value) in TRACKED:
+            return self.extents.exactly(value) if self.extents.varies(value) else value
+        if type(value) in (tuple, list):
+            return type(value)(map(self.pinned, value))
+        return slice(*map(self.pinned, (value.start, value.stop, value.step))) if type(value) is slice else value
+
+    def conditions(self) -> Recipe | None:
+        """What of the numbers has to hold whenever the trace is used."""
+        extents = self.extents
+        relations = [r for r in extents.relations.values() if not extents.late(r.left, r.right)
+                     and not extents.numbers.keys().isdisjoint(extents.symbols_in(r.left, r.right))]
+        return condition(extents, relations, self.sources) if relations else None
+
+    # ---- shapes
 
     def enter(self, node: Node, position: int) -> None:
         """An input stands for an argument leaf."""
@@ -124,6 +213,49 @@ class Formulas:
     def _here(self) -> Origin:
         """The line of the operation whose type is found; in rules, that of the call of backward."""
         return site() if self._place is None or isinstance(self._place, str) else self._place
+
+
+def formulas_of(leaves: Sequence[tuple[str, Any]], varying: dict[int, tuple[bool, ...]] | None,
+                environment: Environment) -> Formulas | None:
+    """Symbols for the extents that vary, in the order of the leaves, and for numbers found by name. None where there is
+    nothing to have formulas for."""
+    if varying is None and not environment.numbers:
+        return None
+    formulas = Formulas()
+    for position, flags in (varying or {}).items():
+        label, leaf = leaves[position]
+        formulas.declare(position, label, leaf.shape, flags)
+    return formulas
+
+
+@contextmanager
+def standing_in(formulas: Formulas | None, environment: Environment) -> Iterator[None]:
+    """Have the names that lead to numbers lead to their formulas, while the function is called."""
+    standing: dict[Path, Any] = {}
+    if formulas is not None:
+        for path in environment.numbers:
+            number = formulas.number(path.name, path.expected, path)
+            anchor, keys = path.anchor
+            standing[anchor] = _placed(standing.get(anchor, anchor.expected), keys, number)
+    places = [(path, path.home(), value) for path, value in standing.items()]
+    try:
+        for path, home, value in places:
+            path.write(home, value)
+        yield
+    finally:
+        for path, home, value in places:
+            with suppress(ValueError, KeyError, IndexError, AttributeError):  # it was taken away
+                if path.read(home) is value:  # else it was rebound
+                    path.write(home, path.expected)
+
+
+def _placed(value: Any, keys: Sequence[Any], number: Any) -> Any:
+    """`number`, or nested tuples with it where the keys lead."""
+    if not keys:
+        return number
+    entries = list(value)
+    entries[keys[0]] = _placed(entries[keys[0]], keys[1:], number)
+    return value._make(entries) if hasattr(value, "_make") else tuple(entries)
 
 
 def _nowhere() -> Origin:

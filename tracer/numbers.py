@@ -18,6 +18,7 @@ from retape.ir import CATALOGUE, Array, DType, Node, dtype_of, type_of
 from retape.ir.builder import value_key
 from retape.ir.errors import UnsupportedOp
 from retape.ir.extents import Deferred, plain
+from retape.ir.quantities import TRACKED
 
 from .state import _is_internal, site, state
 from .tensor import Tensor, wrap
@@ -113,7 +114,9 @@ class Numbers:
 
     def condition(self, tracer: Tracer, name: str, operands: tuple[Any, ...], value: bool) -> None:
         """Python saw whether a relation holds."""
-        if self.first(name, *[o if isinstance(o, Node) else value_key(plain(o)) for o in operands]):
+        operands = _entered(tracer, operands)
+        if self.first(name, *[o if isinstance(o, Node) else o._form if type(o) in TRACKED else value_key(o)
+                              for o in operands]):
             found = emit(tracer, name, operands)
             if isinstance(found, Node):
                 tracer._guard(found, value)
@@ -142,8 +145,15 @@ def check_few(tensor: Tensor) -> None:
         all(int(extent) + 1 for extent in tensor.shape)
 
 
+def _entered(tracer: Tracer, operands: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Operands with inputs in place of the numbers that are found by name."""
+    formulas = tracer.formulas
+    return operands if formulas is None else tuple([formulas.element(tracer, operand) for operand in operands])
+
+
 def emit(tracer: Tracer, name: str, operands: tuple[Any, ...], attrs: tuple[Any, ...] = ()) -> Any:
     """Record an operation on nodes, numbers and extents."""
+    operands = _entered(tracer, operands)
     node = tracer.builder.emit(CATALOGUE[name], plain(operands), attrs, origin=tracer.note or site(1, tracer.places))
     if tracer.formulas is not None:
         tracer.formulas.note(node, operands, attrs)

@@ -17,6 +17,7 @@ class Path:
 
     same        it is the object `expected`
     value       a number, string or the like, equal to it
+    number      an int or a float, as it was: its present value is an input
     array       a tensor or array of the type that `expected` had; with its `values`, where these are kept
     alias       the very object that the path `first` leads to
     contents    a list, tuple or dict of its type and length; what it holds has paths of its own
@@ -47,6 +48,12 @@ class Path:
         return path
 
     @property
+    def place(self) -> tuple[Any, ...]:
+        """What two paths have in common that start at one object and take the same steps."""
+        container = self.container
+        return self.access, container.place if isinstance(container, Path) else id(container), self.key
+
+    @property
     def label(self) -> str:
         """The name as the code has it."""
         return self.key if isinstance(self.key, str) else self.name
@@ -58,18 +65,24 @@ class Path:
     def follow(self) -> Any:
         """What the path leads to now; `ABSENT` where it ends before."""
         try:
-            if self.access == "root":
-                return self.container
-            if self.access == "cell":
-                return self.container.cell_contents
-            home = self.home()
-            return getattr(home, self.key) if self.access == "attribute" else home[self.key]
+            return self.read(self.home())
         except (ValueError, KeyError, IndexError, AttributeError, TypeError):
             return ABSENT
 
+    def read(self, home: Any) -> Any:
+        """The last step, from a container. Raises where there is no such step."""
+        if self.access == "root":
+            return home
+        if self.access == "cell":
+            return home.cell_contents
+        return getattr(home, self.key) if self.access == "attribute" else home[self.key]
+
     def assign(self, value: Any) -> None:
         """Have the path lead to `value`."""
-        home = self.home()
+        self.write(self.home(), value)
+
+    def write(self, home: Any, value: Any) -> None:
+        """Have the last step lead from a container to `value`."""
         if self.access == "cell":
             home.cell_contents = value
         elif value is ABSENT:
@@ -78,6 +91,16 @@ class Path:
             setattr(home, self.key, value)
         else:
             home[self.key] = value
+
+    @property
+    def anchor(self) -> tuple[Path, list[Any]]:
+        """The step that has to lead elsewhere for this one to, before the tuples on the way, and the keys behind it."""
+        step = self
+        keys: list[Any] = []
+        while isinstance(step.container, Path) and isinstance(step.container.expected, tuple):
+            keys.insert(0, step.key)
+            step = step.container
+        return step, keys
 
     def __repr__(self) -> str:
         return f"<path to {self.name}>"
@@ -121,7 +144,7 @@ def finder(paths: Sequence[Path]) -> Callable[[], dict[Path, Any] | None]:
         else:
             scope[home] = path.home()
         lines += _check(path, i, home, number, scope)
-        if path.check == "array":
+        if path.check in ("array", "number"):
             arrays.append(path)
     result = ", ".join(f"p{number[path]}: v{number[path]}" for path in arrays)
     scope.update({f"p{number[path]}": path for path in arrays})
@@ -157,6 +180,8 @@ def _check(path: Path, i: int, home: str, number: dict[Path, int], scope: dict[s
             if path.values is not None:
                 scope[f"b{i}"] = path.values
                 test += f" or {value}.tobytes() != b{i}" if type(path.values) is bytes else f" or {value} is not b{i}"
+        elif path.check == "number":
+            test += f" or {value} != {value}"  # NaN is a value
         elif path.check == "contents":
             test += f" or len({value}) != {path.type}"
         else:

@@ -15,8 +15,9 @@ import numpy as np
 
 from retape.ir import CATALOGUE
 from retape.ir.errors import UnsupportedOp
+from retape.ir.quantities import TRACKED
 
-from .apply import apply, array_operand, located
+from .apply import apply, array_operand, as_operand, located
 from .environment import SCALARS
 from .numbers import Number, NumberTensor
 from .state import no_grad, site, state
@@ -104,6 +105,8 @@ def _history(tensor: Any) -> str | bool:
 
 def _kept(leaf: Any) -> tuple[str, Any]:
     """What kind of argument a leaf is. Raises `UnsupportedOp` for what a later call couldn't show as it is then."""
+    if type(leaf) in TRACKED:
+        leaf = as_operand(leaf)
     if isinstance(leaf, Number):
         leaf = leaf.operand()
     if isinstance(leaf, Tensor):

@@ -246,6 +246,8 @@ def _paired(tracer: Tracer, a: Any, b: Any) -> tuple[bool, Any, Any] | None:
                 node = emit(tracer, "cast", (node,), (F64,))
         else:
             node = value if type(value) in TRACKED else float(value) if floats else int(value)
+            if floats and type(value) is Extent and value._home.varies(value):
+                node = value * 1.0
         found.append(node)
     return floats, found[0], found[1]
 
@@ -255,7 +257,7 @@ def _computed(op: str, a: Any, b: Any, own: Number) -> Any:
     tracer = own._tracer
     if not own._live():
         return PYTHON[op](known(a), known(b))
-    if op in ("/", "//", "%") and isinstance(b, Reckoned) and b.is_zero():
+    if op in ("/", "//", "%") and (b.is_zero() if isinstance(b, Reckoned) else not b):
         return PYTHON[op](known(a), known(b))  # raises: that the divisor is 0 has been seen
     if op == "**":
         return _power(own, a, b)
@@ -281,6 +283,7 @@ def _computed(op: str, a: Any, b: Any, own: Number) -> Any:
 
 def _power(own: Any, a: Any, b: Any) -> Any:
     """`a ** b`: as products, or as floats where the result is real and finite."""
+    a, b = (v._home.exactly(v) if type(v) in TRACKED and v._home.varies(v) else v for v in (a, b))
     if isinstance(a, int) and isinstance(b, int):
         if type(b) is not int or not 0 <= b <= 8:
             return settled(a) ** settled(b)

@@ -19,13 +19,14 @@ import numpy as np
 from retape.ir import Graph
 from retape.ir.collection import rarely
 from retape.ir.errors import RetapeError, UnsupportedOp
+from retape.ir.quantities import TRACKED
 from retape.ir.types import weak_type
 
 from .apply import located
 from .changes import Change, changes, undo
 from .engine import barrier
 from .environment import Environment
-from .formulas import Formulas, seen_lengths
+from .formulas import Formulas, formulas_of, seen_lengths, standing_in
 from .notices import Watch
 from .numbers import Number, Numbers, ScalarTensor, known
 from .outside import DataBind, GradBind, Write
@@ -82,10 +83,11 @@ def trace(
     `leaves` are the named argument leaves; `rebuild` makes (args, kwargs) of what stands for them: tensors as they
     are, arrays and floats as tensors over them. Raises what the function raises, and the tracer's own refusals;
     nothing outside has been changed then, nor is it without `commit`. With `varying` Python is given formulas of
-    extents: of those of leaves that it marks, and of those that values decide; `check` may raise where what was
-    recorded isn't right.
+    extents: of those of leaves that it marks, and of those that values decide; also of numbers that are inputs of
+    the environment. `check` may raise where what was recorded isn't right.
     """
-    tracer = Tracer(environment, None if varying is None else _formulas(leaves, varying), numbers)
+    formulas = formulas_of(leaves, varying, environment)
+    tracer = Tracer(environment, formulas, numbers)
     given: list[Any] = []
     for position, (label, leaf) in enumerate(leaves):
         given.append(_enter(tracer, label, leaf, position))
@@ -96,7 +98,8 @@ def trace(
         args, kwargs = rebuild(given)
         held = [(c, c.copy() if isinstance(c, (list, dict)) else dict(vars(c)))
                 for c in changeable([*args, *kwargs.values()])]
-        with muted(0 if commit else math.inf), nullcontext() if varying is None else seen_lengths():
+        with muted(0 if commit else math.inf), nullcontext() if formulas is None else seen_lengths(), \
+                standing_in(formulas, environment):
             result = function(*args, **kwargs)
         if foreign_state() != foreign:
             raise located(UnsupportedOp("numbers drawn from Python's or NumPy's own generator can't be recorded",
@@ -117,15 +120,6 @@ def trace(
     finally:
         state.tracer = previous
         tracer.finish()
-
-
-def _formulas(leaves: Sequence[tuple[str, Any]], varying: dict[int, tuple[bool, ...]]) -> Formulas:
-    """Symbols for the extents that vary, in the order of the leaves."""
-    formulas = Formulas()
-    for position, flags in varying.items():
-        label, leaf = leaves[position]
-        formulas.declare(position, label, leaf.shape, flags)
-    return formulas
 
 
 def _recorded(
@@ -149,9 +143,12 @@ def _recorded(
     nodes = tuple(tracer.node_of(out) for out in (*tensors, *extra))
     graph = Graph(name, tuple(tracer.inputs), tuple(tracer.builder.nodes), nodes, "trace", of,
                   guards=tuple(tracer.guards), effects=effects)
-    if tracer.formulas is not None:
-        tracer.formulas.close(tracer)
-    if tracer.formulas is not None or tracer.numbers is not None:
+    formulas = tracer.formulas
+    if formulas is not None:
+        leaves = [formulas.kept(leaf) if type(leaf) in TRACKED and formulas.extents.varies(leaf) else leaf
+                  for leaf in leaves]
+        formulas.close(tracer)
+    if formulas is not None or tracer.numbers is not None:
         result = unflatten(flatten(result)[1], list(map(known, given)))
     for out in (*tensors, *extra):
         out._traced = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -176,6 +177,8 @@ class Tracer:
     def draw(self, name: str, source: Draw) -> Tensor:
         """Random numbers, as an input that each call draws anew."""
         self.journal.before_draw(source.generator)
+        if self.formulas is not None:
+            source = replace(source, size=self.formulas.pinned(source.size))
         out = wrap(source.draw(source.generator.state, plain(source.size)))
         node = self.add_input(name, type_of(out._data), source)
         if self.formulas is not None:
