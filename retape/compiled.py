@@ -236,30 +236,34 @@ class CompiledFunction:
         """The call's trace: with formulas of the numbers and extents that have changed, and of extents that values
         decide (`counted`), and with the numbers that are taken out of tensors recorded, unless the function can't do
         with them. And its surroundings: where numbers can't have formulas, others that compare them."""
-        take = partial(trace, self.function, self._name, self._of, call.named_leaves, call.rebuild)
         varying = self._templates.varying(call)
         reason, places = "", [path.place for path in environment.numbers]
         recorded = None
         before = state.printed
+
+        def take(*given: Any) -> Recorded:
+            with muted(state.printed - before):  # what an attempt has printed
+                return trace(self.function, self._name, self._of, call.named_leaves, call.rebuild, environment, commit,
+                             *given)
+
         while recorded is None and (varying or counted or environment.numbers):
             try:
-                recorded = take(environment, commit, varying, partial(self._templates.check, call), Numbers()) \
-                    if varying or counted else take(environment, commit, numbers=Numbers())
+                recorded = take(varying if varying or counted else None, partial(self._templates.check, call),
+                                Numbers())
             except Exception as error:  # perhaps it wants ints and nothing else; what it raises by itself comes again
                 reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
                 if environment.numbers:
                     environment = Environment(self.function, call.objects)
                 else:
                     varying, counted = {}, False
-        numbers, before = Numbers(), state.printed
         if recorded is None:
+            numbers = Numbers()
             try:
-                recorded = take(environment, commit, numbers=numbers)
+                recorded = take(None, None, numbers)
             except Exception as error:  # perhaps it wants floats and nothing else
                 if not numbers.made:
                     raise
-                with muted(state.printed - before):
-                    recorded = take(environment, commit)
+                recorded = take()
                 self._looks = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
         if not environment.numbers:
             self._fixed.update(places)

@@ -140,6 +140,16 @@ def negative(o: Any, x: Any) -> Any:
     return x * o.t + o.t // 4 + o.t % 4 + abs(o.t) + x * -o.t + o.t**3
 
 
+def with_items(o: Any, x: Any) -> Any:
+    o.t += 1
+    k = x.sum().item()
+    n = (x > 0).sum().item()
+    o.seen = k * o.t + n * o.lr
+    if k > o.t * 0.25:
+        o.lr *= 0.5
+    return x * (k * o.t) + k / o.t + o.lr**2 * n + n * o.t // 2 + (n + o.t) % 3 - o.t / (n + 1) + o.seen
+
+
 class Pair(NamedTuple):
     first: int
     second: float
@@ -158,7 +168,7 @@ PROGRAMS = [
     (holder(entries, d={"n": 1}, items=[1.5, 2.0]), 20, 2), (holder(exchanged, t=1, u=5), 20, 2),
     (holder(kept, lambda o, c: setattr(o, "lr", 1 / (c + 2)), t=0, lr=0.5, log=[], last=0.0, both=None), 20, 4),
     (holder(in_tensors, lambda o, c: setattr(o, "lr", 1 / (c + 2)), t=0, lr=0.6), 12, 2),
-    (holder(looks_and_numbers, t=0), 60, 4),
+    (holder(looks_and_numbers, t=0), 60, 4), (holder(with_items, t=0, lr=0.5, seen=0.0), 30, 8),
     (holder(gradients, lambda o, c: setattr(o, "lr", o.lr + 1), t=0, lr=0.5), 12, 2),
     (holder(in_tuples, state=(0, (1.0, 2)), pair=Pair(3, 0.5)), 12, 2), (holder(negative, t=3), 12, 4),
 ]

@@ -118,7 +118,7 @@ class Formulas:
         """The node of a number among the operands of an operation on recorded numbers."""
         if type(value) in TRACKED and self.extents.varies(value):
             value = self.operand(tracer, value)
-        return value._traced[1] if isinstance(value, NumberTensor) else value
+        return tracer.node_of(value) if isinstance(value, NumberTensor) else value
 
     def _named(self, form: Any) -> bool:
         """Whether a formula is a symbol."""

@@ -246,8 +246,8 @@ def _paired(tracer: Tracer, a: Any, b: Any) -> tuple[bool, Any, Any] | None:
                 node = emit(tracer, "cast", (node,), (F64,))
         else:
             node = value if type(value) in TRACKED else float(value) if floats else int(value)
-            if floats and type(value) is Extent and value._home.varies(value):
-                node = value * 1.0
+            if type(value) in TRACKED and tracer.formulas is not None:
+                node = tracer.formulas.element(tracer, value * 1.0 if floats and type(value) is Extent else value)
         found.append(node)
     return floats, found[0], found[1]
 
