@@ -1,10 +1,10 @@
-"""Object code on disk, so that a new process needn't build what an earlier one has built.
+"""Kernels and programs on disk, so that a new process needn't build what an earlier one has built.
 
-A folder holds one file for each compiled kernel, named by a hash of everything that decides its code: `key`. A file
-is a header and the object code: a mark, the SHA-256 of all that follows, the key, the name of the exported function,
-the code. Code is loaded only if hash and key are right; a file that is damaged, cut short or something else is built
-anew and replaced. The hash finds accidents; against others who would plant code, the folder has to be the user's own,
-and writable by no one else, or it isn't used.
+A folder holds one file for each compiled kernel, and one for each program (`kept.py`), named by a hash of everything
+that decides its code: `key`. A file is a header and the code: a mark, the SHA-256 of all that follows, the key, the
+name of the exported function, object code or a program's tables. Code is loaded only if hash and key are right; a file
+that is damaged, cut short or something else is built anew and replaced. The hash finds accidents; against others who
+would plant code, the folder has to be the user's own, and writable by no one else, or it isn't used.
 
 Files are written under another name and then renamed, so several processes may share a folder and be killed at any
 time. Where nothing can be written (a full disk, a read-only folder) everything works, and nothing is kept.
@@ -37,18 +37,18 @@ __all__ = ["Cache", "Entry", "current", "fetch", "key", "unused"]
 FOLDER, SIZE = "RETAPE_CACHE_DIR", "RETAPE_CACHE_SIZE"
 DEFAULT_SIZE = 512 << 20
 _MARK = b"retape object 1\n"
-_NAME = re.compile(r"[0-9a-f]{64}\.kernel")
+_NAME = re.compile(r"[0-9a-f]{64}\.(?:kernel|program)")
 _UNFINISHED = re.compile(r"[0-9a-f]{16}\.unfinished")
 _FORGOTTEN = 3600 * 10**9  # ns after which nobody is writing an unfinished file any more
 _SLACK = 16  # this part of the size is free after clearing out, and may be stored before files are counted again
-_LARGEST = 64 << 20  # no kernel comes near it, and no larger file is read
+_LARGEST = 64 << 20  # no kernel comes near it, a program with large constants does; no larger file is read
 _UNITS = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
 
 _unused: list[bool] = []
 
 
 class Entry(NamedTuple):
-    """Object code and the name of the function that it exports."""
+    """Object code and the name of the function that it exports; or a program's tables."""
 
     name: str
     code: bytes
@@ -70,9 +70,9 @@ class Cache:
     failed: str = ""
     _room: int = 0  # bytes that may be stored before the files have to be counted
 
-    def find(self, key: str) -> Entry | None:
+    def find(self, key: str, kind: str = "kernel") -> Entry | None:
         """What is stored under a key, or None if that is nothing. What is damaged is removed."""
-        path = os.path.join(self.folder, f"{key}.kernel")
+        path = os.path.join(self.folder, f"{key}.{kind}")
         data = None if self.why else _read(path)
         found = None if data is None else _unpack(data, key)
         with contextlib.suppress(OSError):  # in a read-only folder nothing can be removed, nor the order of use kept
@@ -85,7 +85,7 @@ class Cache:
         self.damaged += data is not None and found is None
         return found
 
-    def store(self, key: str, entry: Entry) -> None:
+    def store(self, key: str, entry: Entry, kind: str = "kernel") -> None:
         """Keep code under a key, if that is possible."""
         data = _pack(key, entry)
         if self.why or len(data) > min(self.limit, _LARGEST):
@@ -94,7 +94,7 @@ class Cache:
         try:
             self._make_room(len(data))
             _write(unfinished, data)
-            os.replace(unfinished, os.path.join(self.folder, f"{key}.kernel"))
+            os.replace(unfinished, os.path.join(self.folder, f"{key}.{kind}"))
         except OSError as error:
             self.failed = str(error)
             with contextlib.suppress(OSError):  # it may never have come to be

@@ -9,7 +9,7 @@ partial results in order. So results never depend on the number of threads.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import ceil, prod
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -18,12 +18,13 @@ from retape.ir.graph import Node
 
 from .fuse import Group
 from .loops import Nest
+from .lowered import WHOLE, Chunks, Division, KernelStep, ProductStep
 from .views import View
 
 if TYPE_CHECKING:
-    from .steps import Draft, KernelStep, ProductStep
+    from .steps import Draft
 
-__all__ = ["WHOLE", "WAKING", "Chunks", "Division", "divide", "divided", "divided_product", "product_work"]
+__all__ = ["divide", "divided", "divided_product"]
 
 # Estimated time of a kernel, in nanoseconds [measured on arrays in the second cache, 256-bit vectors]: for an addition
 # of eight bytes, for a byte that is read or written, for an element that is read or written at an index. Elements far
@@ -35,42 +36,11 @@ CACHE_LINE = 64
 # chunk a few hundredths, but for the kernel that combines its results]
 GRAIN, CHUNK = 4000.0, 10000.0
 MOST_CHUNKS = 32
-# From this much work in rows that can be shared a tape wakes the workers of the pool. [to wake a thread takes the
-# caller 9 to 14 us, and until that works some 20 more; a row of 33 us alone then takes 45, one of 480 takes 320]
-WAKING = 100000.0
 COMBINING = 0.05  # how much of a kernel's time combining its partial results may take
-# Multiply-adds a nanosecond of one core, for a product and for a matrix by a vector, which waits for memory.
-PRODUCTS = {"f64": (30.0, 4.0), "f32": (70.0, 8.0)}
 PRODUCT_CHUNK = 20000.0
 PANELS = 128, 256  # rows or columns from which on a product is better cut into panels of its result
 LINE = 1024  # elements: loops are cut where blocks of a sum and whole vectors end anyway
 SUMS = {"radd": "sum", "rmul": "prod", "rmax": "amax", "rmin": "amin"}
-
-
-@dataclass(frozen=True, slots=True)
-class Division:
-    """How the outermost loop may be cut: at multiples of `grain`, or into chunks of `chunk` iterations, or not (0).
-
-    `partial` gives the pointers to which chunks write partial results, and the nodes that these are of. `work` is the
-    time of an iteration in nanoseconds, about.
-    """
-
-    grain: int = 0
-    chunk: int = 0
-    work: float = 0.0
-    partial: tuple[tuple[int, Node], ...] = ()
-
-
-WHOLE = Division()
-
-
-@dataclass(frozen=True, slots=True)
-class Chunks:
-    """A kernel's loop in `count` chunks of `size` iterations; `strides` in bytes move each pointer between chunks."""
-
-    size: int
-    count: int
-    strides: tuple[int, ...]
 
 
 class _Access(Protocol):
@@ -156,11 +126,6 @@ def divided(draft: Draft, step: KernelStep) -> None:
                                       chunks=chunks))
     for numel, nodes in combined.items():
         draft.kernel(Group(0, (count, numel), nodes), set(nodes), set())
-
-
-def product_work(dtype: str, m: int, n: int, k: int) -> float:
-    """About how long a matrix product takes, in nanoseconds."""
-    return m * n * k / PRODUCTS[dtype][min(m, n) == 1]
 
 
 def divided_product(draft: Draft, step: ProductStep, node: Node) -> None:

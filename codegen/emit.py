@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from retape.ir.graph import Node, Operand, Origin
+from retape.ir.graph import Node, Operand
 from retape.ir.types import FLOAT
 
 from .body import Body
-from .division import WHOLE, Division, divide
-from .expressions import count_of, element_text, literal_text, operand_dtype, reciprocal, rename
+from .division import divide
+from .expressions import count_of, element_text, literal_text, operand_dtype, reciprocal
 from .fuse import Group
 from .indexed import (
     STATUS,
@@ -28,6 +28,7 @@ from .indexed import (
     scatter,
 )
 from .loops import Choice, build_nest
+from .lowered import Emitted
 from .piecewise import chosen, is_cut, piece, piece_strides, shift
 from .reduce import embed, reduction
 from .regions import cuts
@@ -35,29 +36,7 @@ from .rows import is_alias, kept_in_row, row_strides, sections
 from .stages import from_memory
 from .views import View
 
-__all__ = ["Emitted", "Writer", "emit"]
-
-
-@dataclass(frozen=True, slots=True)
-class Emitted:
-    """A kernel's text in canonical names (equal kernels have equal text), and what a call of it needs.
-
-    `readable` is the same text with the graph's names and the user's lines, from `labels` (a name and an origin for
-    each variable) and `operands` (a name for each pointer).
-    """
-
-    source: str
-    labels: dict[str, tuple[str, Origin]]
-    operands: tuple[str, ...]
-    pointers: tuple[str, ...]
-    views: tuple[View, ...]
-    ints: tuple[int, ...]
-    extent: int
-    division: Division = WHOLE
-
-    @property
-    def readable(self) -> str:
-        return rename(self.source, self.labels, {f"p{i}": f"p_{name}" for i, name in enumerate(self.operands)})
+__all__ = ["Writer", "emit"]
 
 
 @dataclass(slots=True)

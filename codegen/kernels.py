@@ -9,7 +9,7 @@ from retape.ir.errors import KernelFailed
 from retape.ir.once import building, once
 
 from . import cache, native
-from .emit import Emitted
+from .lowered import Emitted
 from .native import Kernel as Built
 
 __all__ = ["Kernel", "kernel_for", "namespace"]

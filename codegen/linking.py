@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .kernels import Kernel, kernel_for
-from .lower import HostStep, KernelStep, Lowered, ProductStep
+from .lowered import HostStep, KernelStep, Lowered, ProductStep
 from .threads import get_num_threads
 from .views import Buffer, View
 
@@ -41,7 +41,7 @@ class Linked:
 def link(lowered: Lowered) -> Linked:
     """Build the kernels of a lowered graph. Raises `KernelFailed` where generated code is refused."""
     linked = Linked()
-    known: set[str] = set()
+    known: dict[tuple[str, tuple[str, ...]], Kernel] = {}
     options = {"contract": False} if lowered.strict else {}
     for step in lowered.steps:
         if isinstance(step, HostStep):
@@ -49,12 +49,16 @@ def link(lowered: Lowered) -> Linked:
         elif isinstance(step, ProductStep):
             linked.steps.append(_product_row(step))
         else:
-            kernel = kernel_for(step.emitted, **options)
-            if step.emitted.source not in known:
-                known.add(step.emitted.source)
-                linked.kernels.append(kernel)
-            linked.keep.append(kernel.built)
+            text = step.emitted.source, step.emitted.pointers
+            kernel = known.get(text)
+            if kernel is None:
+                kernel = known[text] = kernel_for(step.emitted, **options)
             linked.steps.append(_kernel_row(step, kernel.built.address))
+    linked.keep = [kernel.built for kernel in known.values()]
+    shown: dict[str, Kernel] = {}
+    for (source, _), kernel in known.items():
+        shown.setdefault(source, kernel)
+    linked.kernels = list(shown.values())
     return linked
 
 

@@ -20,12 +20,13 @@ from retape.ir.types import COMPLEX
 
 from .assembly import begin, finish
 from .fuse import Group, fuse
+from .lowered import HostStep, KernelStep, Lowered, ProductStep, Step
 from .moved import compute_pieces
 from .pieces import read_in_pieces
 from .placement import place, place_views
 from .places import find_places
 from .products import is_product, multiply
-from .steps import Draft, HostStep, KernelStep, Lowered, ProductStep, Step, input_view
+from .steps import Draft, input_view
 from .sums import order_sums
 from .tiny import emit_tiny, suits
 from .views import Buffer, View, apply_view, contiguous_view

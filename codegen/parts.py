@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 
 from retape.ir import Graph
-from retape.ir.collection import paused, set_aside
+from retape.ir.collection import set_aside
 
-from .division import WAKING
-from .linking import Row, holding, lifetimes, link
-from .lower import HostStep, lower
-from .memory import plan_memory
+from .kept import prepared
+from .linking import Row, holding, link
+from .lowered import WAKING, HostStep
 from .program import Output
 from .reserve import fresh_arrays
 from .views import Buffer, View
@@ -41,8 +40,7 @@ class Part:
     """
 
     def __init__(self, graph: Graph, strict: bool, stored: int, varied: bool = False) -> None:
-        with paused:
-            lowered = lower(graph, strict, stored, varied)
+        lowered = prepared(graph, strict, stored, varied)
         with set_aside:
             linked = link(lowered)
         self.kernels, self.keep = linked.kernels, linked.keep
@@ -53,7 +51,7 @@ class Part:
         results = lowered.outputs[stored:]
         self.buffers = list(dict.fromkeys(where.buffer for where, _ in results if isinstance(where, View)))
         self.results = [Output(where, copied, self.buffers.index) for where, copied in results]
-        self.offsets, self.scratch = plan_memory(lifetimes(lowered))
+        self.offsets, self.scratch = lowered.offsets, lowered.workspace
         self.steps = _calls(linked.steps)
         self.constants = {b: b.constant for b in lowered.buffers if b.kind == "constant"}
         self.hosts = [b for b in lowered.buffers if b.kind == "host"]

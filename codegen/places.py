@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from retape.ir.graph import Node
 
-from .emit import Emitted
-from .steps import Draft, KernelStep
+from .lowered import Emitted, KernelStep
+from .steps import Draft
 
 __all__ = ["find_places"]
 

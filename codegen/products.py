@@ -16,7 +16,8 @@ from retape.ir.shapes import Shape
 
 from .division import divided_product
 from .loops import build_nest
-from .steps import Draft, ProductStep
+from .lowered import ProductStep
+from .steps import Draft
 from .views import View, transposed
 
 __all__ = ["adds", "is_product", "multiply", "takes"]

@@ -11,14 +11,14 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from retape.ir import Graph, Node
-from retape.ir.collection import paused, set_aside
+from retape.ir.collection import set_aside
 from retape.ir.errors import RetapeError
 from retape.ir.interpreter import run_nodes
 
-from .division import WAKING
-from .linking import Row, holding, lifetimes, link
-from .lower import HostStep, Lowered, lower
-from .memory import ALIGNMENT, plan_memory
+from .kept import prepared
+from .linking import Row, holding, link
+from .lowered import WAKING, HostStep, Lowered
+from .memory import ALIGNMENT
 from .native import Tape
 from .reserve import fresh_arrays
 from .views import Buffer, View
@@ -35,8 +35,7 @@ def compile_graph(graph: Graph, strict: bool = False) -> Program:
 
     Raises `KernelFailed` where generated code is refused.
     """
-    with paused:
-        lowered = lower(graph, strict)
+    lowered = prepared(graph, strict)
     with set_aside:
         return Program(lowered)
 
@@ -78,7 +77,7 @@ class Program:
         self._constants = [(i, b.constant) for b, i in self._external.items() if b.kind == "constant"]
         self._inputs = [(self._external[b], node.type.dtype.numpy) for b, node in
                         zip(lowered.inputs, lowered.graph.inputs, strict=True)]
-        self.offsets, self.workspace_bytes = plan_memory(lifetimes(lowered))
+        self.offsets, self.workspace_bytes = lowered.offsets, lowered.workspace
         self._plan = self._segments(lowered)
         self._checked = lowered.status in self._slots
 

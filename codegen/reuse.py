@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from retape.ir.builder import value_key
 from retape.ir.graph import Node
 
-from .emit import Emitted, emit
+from .emit import emit
 from .fuse import Group
 from .indexed import embedded
+from .lowered import Emitted
 from .views import Buffer, View
 
 __all__ = ["Emitter"]

@@ -1,75 +1,22 @@
-"""Steps of a program, and the draft into which lowering writes them."""
+"""The draft into which lowering writes the steps of a program."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
-
 import numpy as np
 
-from retape.ir import CATALOGUE, Graph, TensorType, i64
+from retape.ir import CATALOGUE, Graph, TensorType
 from retape.ir.graph import Node
 from retape.ir.shapes import Shape, row_major_strides
 from retape.ir.types import Literal
 
-from .division import Chunks, divided, product_work
-from .emit import Emitted
+from .division import divided
 from .fuse import Group
+from .lowered import KernelStep, Lowered
 from .reuse import Emitter
 from .tiles import tiled
 from .views import Buffer, View, contiguous_view
 
-__all__ = ["Draft", "HostStep", "KernelStep", "Lowered", "ProductStep", "Step", "input_view"]
-
-
-@dataclass(frozen=True, slots=True)
-class KernelStep:
-    """Run a generated kernel over the whole range of its outermost loop, or over each of its chunks."""
-
-    emitted: Emitted
-    chunks: Chunks | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ProductStep:
-    """C = A @ B through BLAS: `arguments` are those of `native.blas.product`."""
-
-    operands: tuple[View, View, View]
-    arguments: dict[str, Any]
-    batch: int
-
-    @property
-    def work(self) -> float:
-        """About how long one of the batch takes, in nanoseconds."""
-        return product_work(**{name: self.arguments[name] for name in ("dtype", "m", "n", "k")})
-
-
-@dataclass(frozen=True, slots=True)
-class HostStep:
-    """An operation that runs its eager form in Python; its result becomes the buffer's memory."""
-
-    node: Node
-    operands: tuple[View | Any, ...]
-    result: Buffer
-
-
-Step = KernelStep | ProductStep | HostStep
-
-
-@dataclass(slots=True)
-class Lowered:
-    """A program before it is bound to memory. With `strict`, its kernels round each operation.
-
-    `graph` is the one that was given. `outputs` tells where each result lies, and whether it is copied out.
-    """
-
-    graph: Graph
-    strict: bool = False
-    steps: list[Step] = field(default_factory=list)
-    inputs: list[Buffer] = field(default_factory=list)
-    outputs: list[tuple[View | Any, bool]] = field(default_factory=list)
-    buffers: list[Buffer] = field(default_factory=list)
-    status: Buffer = field(default_factory=lambda: Buffer(i64, 1, "status"))
+__all__ = ["Draft", "input_view"]
 
 
 def input_view(node: Node, buffer: Buffer) -> View:

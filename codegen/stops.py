@@ -10,7 +10,7 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from .frames import Frame
-from .lower import HostStep
+from .lowered import HostStep
 from .parts import Part
 from .program import host_result
 from .views import View

@@ -14,9 +14,9 @@ from retape.ir import Graph
 from retape.ir.graph import Node, Origin
 from retape.ir.types import COMPLEX
 
-from .emit import Emitted
 from .expressions import element_text, literal_text, operand_dtype
 from .indexed import is_indexed
+from .lowered import Emitted
 from .stages import is_fusable
 from .views import View
 

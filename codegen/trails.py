@@ -22,7 +22,7 @@ from retape.ir import Graph
 
 from .frames import Edition, Frame
 from .links import NOTHING_SEEN, Link, Place, Stage
-from .lower import HostStep
+from .lowered import HostStep
 from .memory import Free, rounded
 from .native import trail
 from .native.guide import guide

@@ -14,7 +14,6 @@ from retape.ir import CATALOGUE, Graph, Node
 from retape.ir.collection import paused
 from retape.ir.errors import SavedTensorModified
 from retape.ir.once import once
-from retape.ir.passes import backward_graph, differentiate, partition
 from retape.tracer.apply import apply
 from retape.tracer.gradnode import attach_outputs
 from retape.tracer.state import describe, enable_grad
@@ -40,6 +39,8 @@ class Derivative:
         self.graph = graph
         self.strict = strict
         self.wrt = tuple(wrt)
+        from retape.ir.passes import differentiate, partition  # a process that takes no derivative does without
+
         with paused:
             self.joint = differentiate(graph, [graph.inputs[i] for i in wrt])
             self.forward, self.backward = partition(self.joint)
@@ -59,6 +60,8 @@ class Derivative:
     @once
     def whole(self) -> DifferentiableGraph:
         """The derivative as a function of cotangents and inputs, itself differentiable."""
+        from retape.ir.passes import backward_graph
+
         return DifferentiableGraph(backward_graph(self.joint), self.strict)
 
 

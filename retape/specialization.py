@@ -13,7 +13,6 @@ from retape.ir import Graph, Guard
 from retape.ir.errors import RetapeError
 from retape.ir.extents import plain
 from retape.ir.once import once
-from retape.ir.passes.differentiate import differentiable_inputs
 from retape.ir.relations import described, relations_of
 from retape.tracer.apply import located
 from retape.tracer.environment import Environment
@@ -188,6 +187,8 @@ class Specialization:
     @once
     def derivative(self) -> Derivative:
         """Forward and backward with respect to the inputs that require grad, or all that could, if none does."""
+        from retape.ir.passes.differentiate import differentiable_inputs
+
         able = set(differentiable_inputs(self.graph))
         every = tuple(i for i, node in enumerate(self.graph.inputs) if node in able)
         return self._code.derivative(self._marked or every)
@@ -205,6 +206,8 @@ class Specialization:
     @property
     def kernels(self) -> list[Kernel]:
         """The generated kernels of the value, of forward and of backward, each once."""
+        from retape.ir.passes.differentiate import differentiable_inputs
+
         programs = [self._code.program]
         if differentiable_inputs(self.graph):
             programs += [self.derivative.forward_program, self.derivative.backward_program]

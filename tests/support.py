@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import marshal
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,13 +14,18 @@ import pytest
 from hypothesis import settings
 from numpy.lib.stride_tricks import as_strided
 
+from retape.codegen import kept
 from retape.codegen import lower as lowering
 from retape.codegen.kernels import Kernel
-from retape.codegen.lower import HostStep, KernelStep, Lowered, ProductStep, lower
+from retape.codegen.lower import lower
+from retape.codegen.lowered import HostStep, KernelStep, Lowered, ProductStep
+from retape.codegen.packing import pack, unpack
 from retape.codegen.program import compile_graph
 from retape.codegen.views import Buffer, View
 from retape.ir import CATALOGUE, DTYPES, Array, Graph, GraphBuilder, Op, TensorType, dtype_of, f32, f64, input_node
 from retape.ir.errors import DtypeError, RetapeError
+from retape.ir.fingerprint import Untold
+from retape.ir.ops import OWN
 from retape.ir.passes import MARKERS, simplify
 
 __all__ = [
@@ -165,8 +171,21 @@ class _Unjitted:
 
 
 def run_unjitted(graph: Graph, arrays: Sequence[Any]) -> list[np.ndarray[Any, Any]]:
-    """All results of a graph (outputs, saved, guarded) by running its generated kernels without the jit."""
-    return _Unjitted(lower(graph)).run(arrays)
+    """All results of a graph (outputs, saved, guarded) by running its generated kernels without the jit, as they are
+    once the program was kept and read again."""
+    return _Unjitted(reread(lower(graph))).run(arrays)
+
+
+def reread(lowered: Lowered) -> Lowered:
+    """A lowered graph as it comes out of the cache."""
+    try:
+        rows = pack(lowered)
+    except Untold:
+        assert any(node.op not in OWN for node in lowered.graph.nodes)
+        return lowered
+    found = unpack(marshal.loads(marshal.dumps(rows, 2)), lowered.graph, lowered.strict, dict)
+    assert pack(found) == rows
+    return found
 
 
 def _interpreted(graph: Graph, arrays: Sequence[Any]) -> list[np.ndarray[Any, Any]]:
@@ -181,6 +200,7 @@ def loops_only() -> Iterator[None]:
     """Tiny graphs are compiled like large ones, as loops."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(lowering, "suits", lambda *_: False)
+        patch.setattr(kept, "sources", lambda: "loops only")  # no programs that were kept for others
         yield
 
 

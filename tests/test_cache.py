@@ -38,7 +38,7 @@ call = mlp.retape(mlp.tiny())
 call()
 value, parameters = call()
 found = [np.asarray(a, np.float64).tolist() for a in (value, *parameters)]
-packages = [m for m in ("numba", "llvmlite", "sympy", "scipy.linalg") if m in sys.modules]
+packages = [m for m in ("numba", "llvmlite", "sympy", "scipy.linalg", "retape.codegen.lower") if m in sys.modules]
 store = cache.current()
 print(json.dumps([found, packages, [store.hits, store.misses, store.damaged]]))
 """
@@ -90,7 +90,7 @@ def check() -> cache.Cache:
 
 
 def entries(place: Path) -> list[Path]:
-    return sorted(place.glob("*.kernel"))
+    return sorted(path for path in place.iterdir() if path.suffix in (".kernel", ".program"))
 
 
 def start(script: str, place: Path) -> subprocess.Popen[str]:
@@ -118,10 +118,10 @@ def test_a_process_that_finds_its_kernels_imports_no_compiler(tmp_path: Path) ->
     stored = {path.name: path.read_bytes() for path in entries(tmp_path / "one")}
     warm = finish(start(script, tmp_path / "one"))
     assert cold[0] == warm[0]
-    assert {"numba", "llvmlite"} <= set(cold[1])
+    assert {"numba", "llvmlite", "retape.codegen.lower"} <= set(cold[1])
     assert not set(warm[1]) - (set() if objects.possible() else {"llvmlite"})
     assert cold[2] == [0, len(stored), 0] and warm[2] == [len(stored), 0, 0]
-    assert len(stored) >= 5  # kernels, the player, the matrix product
+    assert len(stored) >= 6  # kernels, the player, the matrix product, the program
     # no address of a process is in what is kept: another one, with other addresses, makes the same bytes
     finish(start(script, tmp_path / "two"))
     assert {path.name: path.read_bytes() for path in entries(tmp_path / "two")} == stored
@@ -191,7 +191,11 @@ def _set(path: Path, change: Callable[[bytes], bytes]) -> None:
 
 
 def _altered(place: int) -> Callable[[Path, Path], None]:
-    return lambda path, _: _set(path, lambda b: b[:place] + bytes([b[place] ^ 1]) + b[place:][1:])
+    def alter(b: bytes) -> bytes:
+        at = min(place, len(b) - 1)
+        return b[:at] + bytes([b[at] ^ 1]) + b[at:][1:]
+
+    return lambda path, _: _set(path, alter)
 
 
 def _pipe(path: Path, _: Path) -> None:

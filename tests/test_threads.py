@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 
 import retape as rt
-from retape.codegen import division, program
-from retape.codegen.lower import KernelStep, lower
+from retape.codegen import division, kept, program
+from retape.codegen.lower import lower
+from retape.codegen.lowered import KernelStep
 from retape.codegen.native import Tape, blas_threads, build, intrinsics
 from retape.codegen.native.pool import Pool, pool
 from retape.ir.errors import RetapeError
@@ -37,6 +38,7 @@ def eager_to_share(monkeypatch: pytest.MonkeyPatch) -> None:
     """Programs compiled now share rows that would be too small."""
     for name, value in (("GRAIN", 1.0), ("CHUNK", 1.0), ("COMBINING", 1.0)):
         monkeypatch.setattr(division, name, value)
+    monkeypatch.setattr(kept, "sources", lambda: "these constants")  # not those that were kept for others
     monkeypatch.setattr(program, "WAKING", 0.0)
 
 

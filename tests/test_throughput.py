@@ -18,8 +18,9 @@ from support import examples, loops_only
 
 import retape as rt
 from retape.codegen import reuse
-from retape.codegen.emit import Emitted, emit
+from retape.codegen.emit import emit
 from retape.codegen.lower import lower
+from retape.codegen.lowered import Emitted
 from retape.ir import CATALOGUE, Graph, GraphBuilder, Op, f32, f64, input_node
 from retape.ir import builder as builder_module
 from retape.ir.collection import RARE, paused, rarely, set_aside

@@ -8,7 +8,9 @@ from ..types import TensorType
 from . import elementwise, fourier, linalg, order, parts, products, reductions, special, structure
 from .op import CATALOGUE, REQUIRED, NotDifferentiable, Op, Rule, register, told
 
-__all__ = ["CATALOGUE", "INPUT", "REQUIRED", "NotDifferentiable", "Op", "Rule", "register", "told"]
+__all__ = ["CATALOGUE", "INPUT", "OWN", "REQUIRED", "NotDifferentiable", "Op", "Rule", "register", "told"]
+
+OWN = frozenset(CATALOGUE.values())  # all that isn't registered from outside
 
 
 def _infer_input(*_: object) -> TensorType:

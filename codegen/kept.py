@@ -1,0 +1,99 @@
+"""Programs on disk: a graph that an earlier process has lowered isn't lowered again.
+
+A file holds what `packing` makes of a lowered graph with its memory plan, under a hash of the graph's structure, of
+the sources that lower it and of what computes constants. It is read with `marshal`, which makes numbers, strings,
+tuples and lists and can name no class or function. Kernels have files of their own, which programs share.
+"""
+
+from __future__ import annotations
+
+import marshal
+import os
+from collections.abc import Callable
+from functools import cache as cached
+from typing import Any
+
+import numpy as np
+
+from retape import ir
+from retape.ir import Graph
+from retape.ir.collection import paused
+from retape.ir.fingerprint import Untold, fingerprint
+
+from . import cache, identity
+from .linking import lifetimes
+from .lowered import KernelStep, Lowered
+from .packing import pack, unpack
+
+__all__ = ["prepared", "sources"]
+
+PROGRAM = "program"
+
+
+def prepared(graph: Graph, strict: bool = False, stored: int = 0, varied: bool = False) -> Lowered:
+    """A graph lowered, as `lower` says, and its memory planned: from the cache, or made and stored there.
+
+    What is `varied` is not kept: programs for extents that never come again would drive out all others.
+    """
+    store = cache.current()
+    told = None if varied or store.why else fingerprint(graph, strict, stored)
+    name = "" if told is None else cache.key(PROGRAM, sources(), told)
+    with paused:
+        found = _found(store, name)
+        if found is not None:
+            return unpack(found, graph, strict, _texts(graph, strict, stored))
+        lowered = _lowered(graph, strict, stored, varied)
+        if name:
+            _keep(store, name, lowered)
+    return lowered
+
+
+def _found(store: cache.Cache, name: str) -> Any:
+    """What is kept of a program; None where that is nothing, or nothing of ours."""
+    found = store.find(name, PROGRAM) if name else None
+    try:
+        return None if found is None else marshal.loads(found.code)
+    except (EOFError, TypeError, ValueError):
+        return None
+
+
+def _lowered(graph: Graph, strict: bool, stored: int, varied: bool) -> Lowered:
+    from .lower import lower  # a process that finds its programs does without
+    from .memory import plan_memory
+
+    lowered = lower(graph, strict, stored, varied)
+    lowered.offsets, lowered.workspace = plan_memory(lifetimes(lowered))
+    return lowered
+
+
+def _keep(store: cache.Cache, name: str, lowered: Lowered) -> None:
+    """Store a program, if it can be told and comes back as it was."""
+    try:
+        rows = pack(lowered)
+        data = marshal.dumps(rows, 2)  # from 3 on it tells which objects are the same one
+    except (Untold, ValueError):  # `marshal` raises that for what it doesn't know
+        return
+    if marshal.loads(data) == rows:  # numbers of NumPy's would come back as bytes
+        store.store(name, cache.Entry(PROGRAM, data), PROGRAM)
+
+
+def _texts(graph: Graph, strict: bool, stored: int) -> Callable[[], dict[str, str]]:
+    """Readable texts of a program's kernels by what is compiled; found when they are first asked for."""
+
+    @cached
+    def texts() -> dict[str, str]:
+        from .lower import lower
+
+        with paused:
+            emitted = [step.emitted for step in lower(graph, strict, stored).steps if isinstance(step, KernelStep)]
+        return {kernel.source: kernel.readable for kernel in reversed(emitted)}
+
+    return texts
+
+
+@cached
+def sources() -> str:
+    """What turns graphs into programs: retape's own sources, and the libraries that compute constants."""
+    here, there = os.path.dirname(__file__), os.path.dirname(ir.__file__)
+    folders = (here, there, os.path.join(there, "ops"), os.path.join(there, "passes"))
+    return repr((*map(identity.source_hash, folders), np.__version__, identity.version_of("scipy")))
