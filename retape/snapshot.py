@@ -7,7 +7,6 @@ The arguments, what the function reaches by its names and what these hold: tenso
 from __future__ import annotations
 
 import random
-import sys
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
@@ -16,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from retape.tracer.engine import topological
-from retape.tracer.environment import Environment, is_library
+from retape.tracer.environment import Environment
+from retape.tracer.names import is_fixed
 from retape.tracer.paths import Path
 from retape.tracer.randomness import Generator, default_generator, foreign_state
 from retape.tracer.tensor import Tensor
@@ -105,9 +105,7 @@ def _has_fields(item: Any) -> bool:
         return True
     if not hasattr(item, "__dict__") or isinstance(item, type) or callable(getattr(item, "__code__", None)):
         return False
-    module = sys.modules.get(type(item).__module__)
-    file = getattr(module, "__file__", None)
-    return module is not None and (not is_library(file) if file else type(item).__module__ == "__main__")
+    return not is_fixed(type(item))
 
 
 def _put_back(item: Any) -> Callable[[], None] | None:

@@ -64,28 +64,6 @@ def numpys_own_read(folder: Path) -> Made:
     return lambda x: x * float(table[0]), lambda: np.copyto(table, 3.0)
 
 
-def a_deque(folder: Path) -> Made:
-    numbers = deque([2.0])
-    return lambda x: x * numbers[0], lambda: numbers.__setitem__(0, 5.0)
-
-
-def a_deque_that_grows(folder: Path) -> Made:
-    seen: Any = deque()
-    return lambda x: (seen.append(1), x * 2)[1], lambda: None
-
-
-def a_set(folder: Path) -> Made:
-    seen: set[int] = set()
-
-    def function(x: Any) -> Any:
-        if 2 in seen:
-            return x * 3
-        seen.add(len(seen))
-        return x
-
-    return function, lambda: None
-
-
 def a_computed_write(folder: Path) -> Made:
     box, name = SimpleNamespace(ab=1.0), "a"
     return lambda x: (setattr(box, name + "b", getattr(box, name + "b") + 1), x * 2)[1], lambda: None
@@ -103,7 +81,7 @@ def the_text_of_a_tensor(folder: Path) -> Made:
 
 
 LIMITS = [the_time, a_file, a_computed_name, an_iterator, a_generator_of_numpy, numpys_own_read,
-          a_deque, a_deque_that_grows, a_set, a_computed_write, an_environment_variable, the_text_of_a_tensor]
+          a_computed_write, an_environment_variable, the_text_of_a_tensor]
 
 
 @pytest.mark.parametrize("make", LIMITS, ids=lambda m: m.__name__)

@@ -1150,7 +1150,7 @@ def test_an_interrupted_trace_leaves_nothing_behind() -> None:
 
 
 def test_a_tensor_kept_from_a_trace_is_refused() -> None:
-    kept: Any = deque()  # a kind of object that isn't looked into
+    kept: Any = deque()  # a kind of object that no call can repeat a change of
 
     def g(x: Any) -> Any:
         y = x * 2
@@ -1166,7 +1166,7 @@ def test_a_tensor_kept_from_a_trace_is_refused() -> None:
 
 
 def test_the_body_is_not_entered_on_a_known_path() -> None:
-    entered: Any = deque()
+    entered = bytearray()  # a kind of object that isn't looked into
 
     def g(x: Any) -> Any:
         entered.append(1)

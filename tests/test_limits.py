@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections import deque
 from types import SimpleNamespace
 from typing import Any
 
@@ -35,14 +34,6 @@ def test_attributes_with_computed_names_are_not_seen() -> None:
     BOX.a = 3.0
     assert f(X).tolist() == [1.0, 2.0]
     BOX.a = 1.0
-
-
-def test_deques_are_not_looked_into() -> None:
-    numbers = deque([2.0])
-    f = rt.compile(lambda x: x * numbers[0])
-    f(X)
-    numbers[0] = 5.0
-    assert f(X).tolist() == [2.0, 4.0]
 
 
 def test_of_large_captured_arrays_numpys_reads_are_not_seen() -> None:

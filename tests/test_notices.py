@@ -92,7 +92,7 @@ def test_what_only_tracing_does_is_told_with_its_line(function: Any, what: str, 
     f = rt.compile(function)
     f(rt.ones(2))
     f(rt.ones(2))
-    (note,) = [line for line in f.explain().splitlines() if line.strip().startswith("note: ")]
+    (note,) = {line.strip() for line in f.explain().splitlines() if line.strip().startswith("note: ")}
     assert what in note and fix in note
     place = note.split(f"{HERE}:")[1]
     number = int("".join(itertools.takewhile(str.isdigit, place)))

@@ -6,6 +6,7 @@ import copy
 import functools
 import math
 import operator
+from collections import deque
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -118,6 +119,66 @@ def test_numpy_may_write_to_captured_arrays() -> None:
     assert [step(rt.ones(1)).item() for _ in range(4)] == [1.0, 2.0, 3.0, 4.0]
     counts[0] = 0
     assert [step(rt.ones(1)).item() for _ in range(2)] == [1.0, 2.0] and counts[0] == 2
+
+
+def test_sets_and_deques_are_compared() -> None:
+    seen: set[int] = set()
+    recent: Any = deque([1.0], maxlen=2)
+
+    def function(x: Any, k: float) -> Any:
+        if len(seen) < 3:
+            seen.add(len(seen))
+        return x * sum(recent) * len(seen)
+
+    f = rt.compile(function)
+    x = rt.ones(1)
+    assert [f(x, 0.5).item() for _ in range(6)] == [1.0, 2.0, 3.0, 3.0, 3.0, 3.0] and f.traces == 4
+    recent.append(2.0)
+    seen.clear()
+    assert [f(x, 0.5).item() for _ in range(5)] == [3.0, 6.0, 9.0, 9.0, 9.0]
+
+
+class Settings:
+    rate = 2.0
+    kind = "sum"
+
+    class Inner:
+        power = 3.0
+
+
+class Layer:
+    def __init__(self, x: Any) -> None:
+        self.y = x * Settings.rate
+
+    def __matmul__(self, other: Any) -> Any:
+        return self.y * other * Settings.Inner.power
+
+    def __rsub__(self, other: Any) -> Any:
+        return other * getattr(self, "offset", OFFSET)
+
+
+OFFSET = 1.0
+LAYER = Layer(rt.ones(3, dtype=rt.float64))
+OF_CLASSES = ["x * Settings.rate", "x * Settings.Inner.power", "Layer(x) @ x", "LAYER @ x", "x - LAYER",
+              "x * getattr(Settings, 'rate')", "x * Settings.__dict__['rate']",
+              "x * (2 if Settings.kind == 'sum' else 3)",
+              "[*map(lambda v: v * Settings.rate, [x])][0]", "x * vars(Settings)['rate']"]
+
+
+@pytest.mark.parametrize("text", OF_CLASSES)
+def test_attributes_of_classes_and_what_syntax_calls(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    eager = function(text, globals())
+    compiled = rt.compile(eager)
+    x = rt.tensor([1.0, -2.0, 3.0], dtype=rt.float64)
+    changes: list[tuple[Any, str, Any]] = [
+        (Settings, "rate", 2.0), (Settings, "rate", 4.0), (Settings.Inner, "power", 5.0), (Settings, "kind", "mean"),
+        (LAYER, "offset", 7.0), (LAYER, "y", rt.full((3,), 2.5, dtype=rt.float64)), (LAYER, "offset", 8.0)]
+    for target, name, value in changes:
+        monkeypatch.setattr(target, name, value, raising=False)
+        for _ in range(2):
+            np.testing.assert_allclose(compiled(x)._data, eager(x)._data, 1e-12)
+    monkeypatch.delattr(LAYER, "offset")
+    np.testing.assert_allclose(compiled(x)._data, eager(x)._data, 1e-12)
 
 
 def test_views_take_part_in_writes() -> None:

@@ -8,21 +8,20 @@ or array of the same type (its present values are inputs of the trace), or to a 
 
 from __future__ import annotations
 
-import dis
 import enum
 import inspect
-import itertools
-import os
 import sys
 import types
+from collections import deque
 from collections.abc import Callable, Container, Iterable, Sequence
-from functools import cache, partial
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from retape.ir import DType
 
+from .names import is_fixed, is_library, named, only_appended, perhaps_absent, stored
 from .paths import ABSENT, Path, described, equal, finder
 from .state import _is_internal
 from .tensor import Tensor
@@ -30,8 +29,8 @@ from .tensor import Tensor
 __all__ = ["Environment"]
 
 SCALARS = (bool, int, float, complex, str, bytes, type(None), DType, enum.Enum, np.generic, np.dtype)
-COMPUTED = frozenset({"getattr", "hasattr", "setattr", "vars", "attrgetter", "__dict__"})  # reach attributes by strings
 NUMBERS = (int, float)
+MEMBERS = (set, frozenset, deque)
 ENTRIES = 64  # of larger containers, the entries are compared as objects
 
 
@@ -43,10 +42,11 @@ class Environment:
         self.contents: list[tuple[Path, Any]] = []  # lists and dicts, and what they held at first
         self._objects: dict[int, Path] = {}
         self._seen: set[tuple[int, Any]] = set()
-        self._functions: dict[int, types.CodeType] = {}
+        self._functions: set[int] = set()
         self.functions: list[types.FunctionType] = []
-        self._names: set[str] = {"__call__", "__getitem__", "__len__", "__iter__"}  # in all code that may run
+        self._names: set[str] = set()  # in all code that may run
         self._holders: dict[int, _Holder] = {}
+        self._spaces: dict[type, Any] = {}  # one view of each class's attributes
         self._find: Callable[[], dict[Path, Any] | None] | None = None
         self._function(function)
         for name, value in objects:  # arguments that are neither arrays nor numbers
@@ -138,9 +138,9 @@ class Environment:
         if not isinstance(function, types.FunctionType) or id(function) in self._functions \
                 or is_library(function.__code__.co_filename):
             return
-        self._functions[id(function)] = function.__code__
+        self._functions.add(id(function))
         self.functions.append(function)
-        names = _names(function.__code__)
+        names = named(function.__code__)
         self._names |= names
         for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
             self._value(name, "cell", cell, None)
@@ -150,6 +150,8 @@ class Environment:
         for position, default in enumerate(function.__defaults__ or ()):
             if not isinstance(default, SCALARS):
                 self._value(f"default{position}", "item", function.__defaults__, position)
+        for key in function.__kwdefaults__ or ():
+            self._value(key, "item", function.__kwdefaults__, key)
 
     def _value(self, name: str, access: str, container: Any, key: Any) -> None:
         """Remember the path to one value, and go on from it. `container` may be a path itself."""
@@ -182,8 +184,10 @@ class Environment:
         elif isinstance(value, (list, tuple, dict)):
             self._objects[id(value)] = path
             self._container(value, name, path)
-        elif not isinstance(value, (type, types.BuiltinFunctionType)) \
-                and not _is_internal(getattr(sys.modules.get(type(value).__module__), "__file__", None) or ""):
+        elif isinstance(value, MEMBERS):
+            path.check, path.kept = "members", list(value)
+        elif not (is_fixed(value) if isinstance(value, type) else isinstance(value, types.BuiltinFunctionType)
+                  or _is_internal(getattr(sys.modules.get(type(value).__module__), "__file__", None) or "")):
             self._holders.setdefault(id(value), _Holder(name, value))
 
     def _follow_names(self) -> None:
@@ -195,39 +199,41 @@ class Environment:
         while waiting:
             waiting = False
             for holder in list(self._holders.values()):
-                wanted = self._names - holder.known
+                wanted = {*self._names, *holder.special} - holder.known
                 waiting = waiting or bool(wanted)
                 holder.known |= wanted
                 self._attributes(holder, wanted)
-        stored: frozenset[str] = frozenset().union(*map(_stored, self._functions.values()))
-        for holder in self._holders.values():  # what the code may set first
-            if not isinstance(holder.value, types.ModuleType) and hasattr(holder.value, "__dict__"):
-                for key in sorted(stored - holder.value.__dict__.keys() - _class_attributes(type(holder.value)).keys()):
-                    self._value(f"{holder.name}_{key}", "item", holder.value.__dict__, key)
+        codes = [function.__code__ for function in self.functions]
+        missing = frozenset().union(*map(stored, codes), *map(perhaps_absent, codes))
+        for holder in self._holders.values():  # what the code may set first, or ask for
+            if holder.fields is not None:
+                for key in sorted(missing - holder.fields.keys() - holder.owners.keys()):
+                    self._value(f"{holder.name}_{key}", "item", holder.fields, key)
 
     def _attributes(self, holder: _Holder, wanted: set[str]) -> None:
-        """The attributes of an object or module that the code names, and the methods that it may call."""
-        name, value = holder.name, holder.value
-        fields = getattr(value, "__dict__", {})
+        """The attributes of an object, class or module that the code names, and the methods that it may call."""
+        name, fields = holder.name, holder.fields
         begun = tuple(key[:-1] for key in wanted if key.endswith("*"))
-        for key in sorted(key for key in fields if key in wanted or (begun and key.startswith(begun))):
-            self._value(f"{name}_{key}", "item", fields, key)
-        if isinstance(value, types.ModuleType):
-            return
-        owners = _class_attributes(type(value))
-        for key in sorted(wanted & owners.keys()):
-            owner, held = owners[key], owners[key].__dict__[key]
-            method = held.fget if isinstance(held, property) else getattr(held, "__func__", held)
-            if isinstance(method, types.FunctionType) and not is_library(inspect.unwrap(method).__code__.co_filename):
-                self._function(method)
-            if isinstance(held, types.MemberDescriptorType):
-                self._value(f"{name}_{key}", "attribute", value, key)
-            elif hasattr(value, "__dict__") and key not in fields:  # an object's own field could hide it
+        if fields is not None:
+            for key in sorted(key for key in fields if key in wanted or (begun and key.startswith(begun))):
                 self._value(f"{name}_{key}", "item", fields, key)
-            if not is_library(getattr(sys.modules.get(owner.__module__), "__file__", None) or ""):
-                by_class = not isinstance(held, (property, staticmethod, classmethod, types.MemberDescriptorType,
-                                                 types.GetSetDescriptorType))
-                self._value(key, "attribute" if by_class else "item", owner if by_class else owner.__dict__, key)
+        for key in sorted(key for key in holder.owners if key in wanted or (begun and key.startswith(begun))):
+            owner = holder.owners[key]
+            held = owner.__dict__[key]
+            self._method(held.fget if isinstance(held, property) else getattr(held, "__func__", held))
+            if isinstance(held, types.MemberDescriptorType) and not isinstance(holder.value, type):
+                self._value(f"{name}_{key}", "attribute", holder.value, key)
+            elif fields is not None and key not in fields:  # an object's own field could hide it
+                self._value(f"{name}_{key}", "item", fields, key)
+            if not is_fixed(owner):
+                if hasattr(type(held), "__get__") and not isinstance(held, types.FunctionType):
+                    self._value(key, "item", self._spaces.setdefault(owner, owner.__dict__), key)
+                else:
+                    self._value(key, "attribute", owner, key)
+
+    def _method(self, method: Any) -> None:
+        if isinstance(method, types.FunctionType) and not is_library(inspect.unwrap(method).__code__.co_filename):
+            self._function(method)
 
     def _container(self, value: Any, name: str, path: Path) -> None:
         path.check, path.type = "contents", len(value)
@@ -245,98 +251,24 @@ class Environment:
 
     def _forget_appended(self) -> None:
         """Leave lists alone to which the code does nothing but append: it can't depend on what they hold."""
-        codes = list(self._functions.values())
+        codes = [function.__code__ for function in self.functions]
         for path, _ in self.contents:
-            if type(path.expected) is list and isinstance(path.key, str | None) and _only_appended(codes, path.label):
+            if type(path.expected) is list and isinstance(path.key, str | None) and only_appended(codes, path.label):
                 path.check = "appended"
                 self.paths = [p for p in self.paths if p.container is not path]
 
 
 class _Holder:
-    """An object or module whose attributes the code names, and the names that were looked up."""
-
-    __slots__ = ("known", "name", "value")
+    """An object, class or module whose attributes the code names."""
 
     def __init__(self, name: str, value: Any) -> None:
         self.name, self.value = name, value
-        self.known: set[str] = set()
-
-
-def _class_attributes(kind: type) -> dict[str, type]:
-    """The class that holds each attribute of a class."""
-    return {key: owner for owner in reversed(kind.__mro__[:-1]) for key in owner.__dict__}
-
-
-@cache
-def _stored(code: types.CodeType) -> frozenset[str]:
-    """The attributes that a code object (and those inside it) sets."""
-    found = {i.argval for i in dis.get_instructions(code) if i.opname == "STORE_ATTR"}
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            found |= _stored(constant)
-    return frozenset(found)
-
-
-@cache
-def _uses(code: types.CodeType) -> dict[str, set[Any]]:
-    """For each name that is read, what comes behind it: the method that is called at once, or None."""
-    found: dict[str, set[Any]] = {}
-    idle = ("CACHE", "NOP", "PRECALL", "EXTENDED_ARG")
-    instructions = [i for i in dis.get_instructions(code) if i.opname not in idle]
-    for here, behind in itertools.pairwise(instructions):
-        if here.opname.startswith(("LOAD_GLOBAL", "LOAD_DEREF", "LOAD_ATTR", "LOAD_METHOD", "LOAD_NAME")):
-            called = behind.argval if behind.opname in ("LOAD_METHOD", "LOAD_ATTR") else None
-            found.setdefault(here.argval, set()).add(called)
-    return found
-
-
-def _only_appended(codes: list[types.CodeType], name: str) -> bool:
-    """Whether every mention of a name in these codes is `name.append`."""
-    stack, methods = list(codes), set()
-    while stack:
-        code = stack.pop()
-        methods |= _uses(code).get(name, set())
-        if any(i.argval == name and i.opname.startswith("STORE") for i in dis.get_instructions(code)):
-            return False
-        stack += [c for c in code.co_consts if isinstance(c, types.CodeType)]
-    return methods == {"append"}
-
-
-@cache
-def _names(code: types.CodeType) -> frozenset[str]:
-    """The global and attribute names in a code object and the functions defined inside it.
-
-    Where attributes are reached by `getattr` and the like, its strings count, too, each as the beginning of names.
-    """
-    names = set(code.co_names)
-    if not COMPUTED.isdisjoint(names):
-        names |= {f"{text}*" for text in _strings(code)} | _strings(code)
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            names |= _names(constant)
-    return frozenset(names)
-
-
-def _strings(code: types.CodeType) -> set[str]:
-    """The constants of a code object that could be names or what names begin with."""
-    found = set()
-    for constant in code.co_consts:
-        for text in constant if isinstance(constant, tuple) else (constant,):
-            if isinstance(text, str) and text.isidentifier():
-                found.add(text)
-    return found
-
-
-@cache
-def _library_folders() -> tuple[str, ...]:
-    import sysconfig
-
-    paths = sysconfig.get_paths()
-    return tuple({os.path.abspath(paths[key]) + os.sep for key in ("stdlib", "platstdlib", "purelib", "platlib")
-                  if paths.get(key)})
-
-
-def is_library(filename: str) -> bool:
-    """Whether code of a file is taken as fixed: retape's own, the standard library, installed packages."""
-    return not filename or filename.startswith("<frozen") or _is_internal(filename) \
-        or os.path.abspath(filename).startswith(_library_folders())
+        self.known: set[str] = set()  # names that were looked up
+        kind = value if isinstance(value, type) else None if isinstance(value, types.ModuleType) else type(value)
+        self.fields: Any = None if isinstance(value, type) else getattr(value, "__dict__", None)
+        self.owners: dict[str, type] = {}  # the class that holds each attribute
+        for owner in reversed([] if kind is None else kind.__mro__[:-1]):
+            self.owners |= dict.fromkeys(owner.__dict__, owner)
+        # methods that syntax calls, and what makes an instance
+        self.special = {key for key, owner in self.owners.items() if key.startswith("__")
+                        and isinstance(owner.__dict__[key], types.FunctionType) and not is_fixed(owner)}

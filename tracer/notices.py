@@ -1,4 +1,4 @@
-"""What a function's code does that compiled calls don't repeat, or don't see anew, with the lines: for `explain`.
+"""What a function's code does that compiled calls can't repeat, or don't see anew, with the lines: for `explain`.
 
 Calls are found in the code of the function and of those that it reaches; changes of sets and deques by looking at these
 before and after the traced call.
@@ -24,6 +24,7 @@ from .paths import Path
 __all__ = ["Watch", "notices"]
 
 ONCE, FIXED = "runs during tracing only", "gives in every call what it gave during tracing"
+ONLY, AGAIN = "is made during tracing only", "can't be repeated, so that each call is traced"
 RETURN = "return what is to be kept, or keep it in a list, a dict or an attribute"
 KNOWN: list[tuple[Any, str, str]] = [
     (print, ONCE, "use `rt.debug.print`"), (open, ONCE, "read and write files outside the function"),
@@ -44,12 +45,13 @@ class Watch:
     def __init__(self, environment: Environment) -> None:
         self.environment = environment
         self._held = [(path, path.expected, path.expected.copy()) for path in environment.paths
-                      if path.check == "same" and isinstance(path.expected, WATCHED)]
+                      if isinstance(path.expected, WATCHED)]
 
     def changed(self) -> tuple[str, ...]:
         """A line for each that is another now."""
         return tuple(f"a change of the {type(now).__name__} `{path.label}`{_place_of(self.environment, path)} "
-                     f"is made during tracing only: {RETURN}" for path, now, old in self._held if _differ(now, old))
+                     f"{ONLY if path.check == 'same' else AGAIN}: {RETURN}"
+                     for path, now, old in self._held if _differ(now, old))
 
 
 def _differ(now: Any, old: Any) -> bool:

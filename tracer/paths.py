@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ from .tensor import Tensor
 
 __all__ = ["ABSENT", "Path", "finder"]
 
+PLAIN = (bool, int, float, complex, str, bytes)
 ABSENT: Any = type("Absent", (), {"__repr__": lambda self: "<absent>"})()
 
 
@@ -22,6 +24,7 @@ class Path:
     alias       the very object that the path `first` leads to
     contents    a list, tuple or dict of its type and length; what it holds has paths of its own
     entries     the same with the very entries `kept`
+    members     a set or deque with the very entries `kept`, or equal ones
     appended    a list of which only `append` is used
     absent      there is no such attribute
     """
@@ -129,9 +132,18 @@ def matches(found: Any, kept: list[Any]) -> bool:
     return all(a is b for a, b in zip(found, kept, strict=True))
 
 
+def holds_members(found: Any, kept: list[Any]) -> bool:
+    """Whether a set or deque holds what it did."""
+    if len(found) != len(kept):
+        return False
+    if not isinstance(found, deque):
+        return all(value in found for value in kept)
+    return all(a is b or (isinstance(a, PLAIN) and equal(a, b)) for a, b in zip(found, kept, strict=True))
+
+
 def finder(paths: Sequence[Path]) -> Callable[[], dict[Path, Any] | None]:
     """A generated function that follows all paths: the tensors and arrays they lead to, or None where one is off."""
-    scope: dict[str, Any] = {"equal": equal, "described": described, "matches": matches}
+    scope: dict[str, Any] = {"equal": equal, "described": described, "matches": matches, "holds_members": holds_members}
     lines = ["try:"]
     number = {path: i for i, path in enumerate(paths)}
     arrays = []
@@ -186,5 +198,5 @@ def _check(path: Path, i: int, home: str, number: dict[Path, int], scope: dict[s
             test += f" or len({value}) != {path.type}"
         else:
             scope[f"m{i}"] = path.kept
-            test += f" or not matches({value}, m{i})"
+            test += f" or not {'matches' if path.check == 'entries' else 'holds_members'}({value}, m{i})"
     return [*lines, f"    if {test}: return None"]

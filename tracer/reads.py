@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from .environment import Environment
-from .paths import Path
+from .paths import Path, holds_members
 from .state import Site
 from .tensor import Tensor
 from .windows import owner
@@ -46,7 +46,8 @@ class Reads:
         """Have the values compared from now on of which Python may have seen some, since `entered`, the arrays that
         became operands in the call, doesn't account for each place where the code names them.
 
-        The trace is for this call alone where NumPy has changed an array, which isn't among the tensors `written`.
+        The trace is for this call alone where it changed a set or deque, or where NumPy changed an array, which isn't
+        among the tensors `written` then.
         """
         recorded = {id(owner(tensor._data)) for tensor in written}
         places: dict[str, list[tuple[Site, bool]]] = {}
@@ -65,6 +66,10 @@ class Reads:
                 if isinstance(values, bytes) and values != path.expected.tobytes() \
                         and id(owner(path.expected)) not in recorded:
                     path.values = object()
+                self.environment.changed()
+        for path in self.environment.paths:
+            if path.check == "members" and not holds_members(path.expected, path.kept):
+                path.kept = [object()]
                 self.environment.changed()
 
 
