@@ -48,9 +48,10 @@ class _Access(Protocol):
     strides: tuple[int, ...]
 
 
-def divide(nest: Nest, nodes: Sequence[Node], results: Sequence[Node], accesses: Mapping[Any, _Access]) -> Division:
-    """Find the division of a kernel that computes `nodes` and stores `results`, from where its accesses lie."""
-    order = {key: position for position, key in enumerate(accesses)}
+def divide(nest: Nest, nodes: Sequence[Node], results: Sequence[Node], accesses: Mapping[Any, _Access],
+           order: Mapping[Any, int]) -> Division:
+    """Find the division of a kernel that computes `nodes` and stores `results`, from where its accesses lie; `order`
+    gives the number of each one's pointer."""
     moving = [node for node in results if accesses[node].strides[0]]
     shared = [node for node in results if not accesses[node].strides[0]]
     if nest.extents[0] < 2 or any(_in_memory(node, accesses[node].strides) for node in moving):

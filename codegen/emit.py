@@ -89,9 +89,13 @@ class Writer:
                 self._index_accesses(node)
             elif node.op.kind == "piecewise":
                 self._piece_accesses(node)
+        self.early: list[Node] = []  # what is read where a result is written
+        read = {access.view.buffer for access in self.accesses.values()}
         for node in self.results:
             view = embedded(node, views[node]) if node.op.kind == "embed" else views[node]
-            self.accesses[node] = Access(view, self._strides(node))
+            access = self.accesses[node] = Access(view, self._strides(node))
+            if view.buffer in read:
+                self._replaces(access)
         if any(map(is_indexed, self.nodes)):
             self.accesses[STATUS] = Access(status, (0,) * len(group.space))
         self.section = sections(self.nodes, self.inside)
@@ -107,7 +111,9 @@ class Writer:
         self.names: dict[tuple[Node, int], str] = {}
         self.labels: dict[str, Node] = {}
         self.levels: dict[Node, int] = {}
-        self.order = {node: i for i, node in enumerate(self.accesses)}
+        numbers: dict[int, int] = {}
+        self.order = {key: numbers.setdefault(id(access), len(numbers)) for key, access in self.accesses.items()}
+        self.parameters = [entry for entry in self.accesses.items() if numbers.pop(id(entry[1]), None) is not None]
 
     def _needed(self, stored: set[Node]) -> tuple[list[Node], list[Key]]:
         """The nodes this kernel computes (single elements from elsewhere included), and what it reads."""
@@ -173,6 +179,13 @@ class Writer:
             return embedded(node, view).aligned(space)
         return indexed_strides(node, view) if is_scatter(node) else view.aligned(space)
 
+    def _replaces(self, access: Access) -> None:
+        """Operands in the place of a result are one parameter with it."""
+        for key, known in self.accesses.items():
+            if known == access and isinstance(key, Node) and known is not access:
+                self.early.append(key)
+                self.accesses[key] = access
+
     def _index_accesses(self, node: Node) -> None:
         rank = len(self.group.space)
         for position, operand in enumerate(node.inputs):
@@ -208,20 +221,24 @@ class Writer:
     # ---- text
 
     def write(self) -> Emitted:
+        for key in self.early:  # before the first write
+            level = self.accesses[key].level
+            self.variable(key, level, 0, self.address(key, level))
         for node in self.nodes:
             self._node(node)
-        pointers = tuple(a.view.buffer.dtype.short for a in self.accesses.values())
+        accesses = [access for _, access in self.parameters]
+        pointers = tuple(a.view.buffer.dtype.short for a in accesses)
         lines = self.body.lines()
         parameters = ", ".join([*(f"p{i}" for i in range(len(pointers))),
                                 *(f"k{i}" for i in range(len(self.body.ints))), "lo", "hi"])
         source = "\n".join([f"def kernel({parameters}):", *(f"    {line}" for line in lines)]) + "\n"
         labels = {name: (node.name, None if node.op.kind == "source" else node.origin)
                   for name, node in self.labels.items()}
-        return Emitted(source, labels, tuple(map(_label, self.order)), pointers,
-                       tuple(a.view for a in self.accesses.values()), tuple(self.body.ints),
+        return Emitted(source, labels, tuple(_label(key) for key, _ in self.parameters), pointers,
+                       tuple(a.view for a in accesses), tuple(self.body.ints),
                        self.body.nest.extents[0],
                        divide(self.body.nest, [n for n in self.nodes if not self._along_rows(n)], self.results,
-                              self.accesses))
+                              self.accesses, self.order))
 
     def variable(self, node: Node, level: int, section: int, text: str | Choice) -> str:
         """A new variable for a value, assigned at a level. What is known per row is known in all sections."""

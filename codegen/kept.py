@@ -30,19 +30,20 @@ __all__ = ["prepared", "sources"]
 PROGRAM = "program"
 
 
-def prepared(graph: Graph, strict: bool = False, stored: int = 0, varied: bool = False) -> Lowered:
+def prepared(graph: Graph, strict: bool = False, stored: int = 0, varied: bool = False, in_place: bool = False) \
+        -> Lowered:
     """A graph lowered, as `lower` says, and its memory planned: from the cache, or made and stored there.
 
     What is `varied` is not kept: programs for extents that never come again would drive out all others.
     """
     store = cache.current()
-    told = None if varied or store.why else fingerprint(graph, strict, stored)
+    told = None if varied or store.why else fingerprint(graph, strict, stored, in_place)
     name = "" if told is None else cache.key(PROGRAM, sources(), told)
     with paused:
         found = _found(store, name)
         if found is not None:
-            return unpack(found, graph, strict, _texts(graph, strict, stored))
-        lowered = _lowered(graph, strict, stored, varied)
+            return unpack(found, graph, strict, _texts(graph, strict, stored, in_place))
+        lowered = _lowered(graph, strict, stored, varied, in_place)
         if name:
             _keep(store, name, lowered)
     return lowered
@@ -57,11 +58,11 @@ def _found(store: cache.Cache, name: str) -> Any:
         return None
 
 
-def _lowered(graph: Graph, strict: bool, stored: int, varied: bool) -> Lowered:
+def _lowered(graph: Graph, strict: bool, stored: int, varied: bool, in_place: bool) -> Lowered:
     from .lower import lower  # a process that finds its programs does without
     from .memory import plan_memory
 
-    lowered = lower(graph, strict, stored, varied)
+    lowered = lower(graph, strict, stored, varied, in_place)
     lowered.offsets, lowered.workspace = plan_memory(lifetimes(lowered))
     return lowered
 
@@ -77,7 +78,7 @@ def _keep(store: cache.Cache, name: str, lowered: Lowered) -> None:
         store.store(name, cache.Entry(PROGRAM, data), PROGRAM)
 
 
-def _texts(graph: Graph, strict: bool, stored: int) -> Callable[[], dict[str, str]]:
+def _texts(graph: Graph, strict: bool, stored: int, in_place: bool) -> Callable[[], dict[str, str]]:
     """Readable texts of a program's kernels by what is compiled; found when they are first asked for."""
 
     @cached
@@ -85,7 +86,8 @@ def _texts(graph: Graph, strict: bool, stored: int) -> Callable[[], dict[str, st
         from .lower import lower
 
         with paused:
-            emitted = [step.emitted for step in lower(graph, strict, stored).steps if isinstance(step, KernelStep)]
+            steps = lower(graph, strict, stored, False, in_place).steps
+        emitted = [step.emitted for step in steps if isinstance(step, KernelStep)]
         return {kernel.source: kernel.readable for kernel in reversed(emitted)}
 
     return texts

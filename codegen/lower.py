@@ -34,9 +34,10 @@ from .views import Buffer, View, apply_view, contiguous_view
 __all__ = ["HostStep", "KernelStep", "Lowered", "ProductStep", "Step", "lower"]
 
 
-def lower(graph: Graph, strict: bool = False, stored: int = 0, varied: bool = False) -> Lowered:
+def lower(graph: Graph, strict: bool = False, stored: int = 0, varied: bool = False, in_place: bool = False) -> Lowered:
     """Simplify, fuse and place a graph's operations. The graph may be of any kind: saved values, guards and what
-    effects write are further outputs, in that order; the caller carries the writes out.
+    effects write are further outputs, in that order; the caller carries the writes out, but for those that are done
+    `in_place`.
 
     With `strict`, nothing is done that could change a bit of a sum or a product: no contraction, no other order. The
     first `stored` outputs each lie whole and in row-major order in some buffer. A graph that is `varied`, one of many
@@ -51,7 +52,7 @@ def lower(graph: Graph, strict: bool = False, stored: int = 0, varied: bool = Fa
         graph = order_sums(unfold_products(collect_products(graph)))
     if not tiny:
         graph = compute_pieces(read_in_pieces(graph))
-    lowered = _Lowering(_with_copies(graph), strict).run(owners, tiny, given.outputs[:stored])
+    lowered = _Lowering(_with_copies(graph), strict, in_place).run(owners, tiny, given.outputs[:stored])
     lowered.graph = given  # nothing asks for the graph that was placed, and it is as large
     return lowered
 
@@ -118,6 +119,7 @@ class _Lowering(Draft):
     """Places values and emits steps in order."""
 
     def run(self, owners: list[Operand], tiny: bool, stored: Sequence[Operand]) -> Lowered:
+        self.taken: dict[Node, View] = {}
         if tiny:
             self._tiny()
         else:
@@ -144,7 +146,10 @@ class _Lowering(Draft):
         """Kernels over loops, and calls between them."""
         plan = fuse(self.graph, self.strict)
         placement = place(self, plan)
+        self.taken = placement.taken
         for step in placement.steps:
+            if step in placement.final and self.result.final is None:
+                self.result.final = len(self.result.steps)
             for assembly in placement.due.get(step, ()):
                 begin(self, assembly)
             if isinstance(step, Group):
@@ -194,7 +199,8 @@ class _Lowering(Draft):
         names = {node.name: index for index, node in enumerate(self.graph.inputs)}
         results = results_of(self.graph)
         visible = len(self.graph.outputs)
-        written = {names[effect.target.name] for effect in self.graph.effects}
+        written = [names[effect.target.name] for effect in self.graph.effects]
+        taken = {view.buffer for view in self.taken.values()}
         first_write = len(results) - len(written)
         for position, operand in enumerate(results[first:], first):
             if not isinstance(operand, Node):
@@ -204,11 +210,16 @@ class _Lowering(Draft):
             if view.buffer.kind == "arena":
                 view.buffer.kind = "output"
             # what the caller's memory holds is copied before an effect writes there
-            copied = view.buffer in inputs and (position >= first_write or inputs[view.buffer] in written)
-            if position < visible and not copied:
+            copied = view.buffer in inputs and view.buffer not in taken and (
+                position >= first_write or inputs[view.buffer] in written)
+            if view.buffer in taken and position < first_write:
+                view = self._gathered(operand, view)
+            elif position < visible and not copied:
                 owner = owners[position]
                 if view.buffer in inputs:  # only what eager execution returns as a view of that very input stays one
                     copied = not isinstance(owner, Node) or names.get(owner.name) != inputs[view.buffer]
                 else:
                     copied = view.buffer.kind == "constant" or given.setdefault(view.buffer, owner) is not owner
-            self.result.outputs.append((view, copied))
+            done = position >= first_write and view.buffer is self.result.inputs[written[position - first_write]] \
+                and view.buffer in taken
+            self.result.outputs.append((None if done else view, copied))

@@ -109,8 +109,9 @@ Step = KernelStep | ProductStep | HostStep
 class Lowered:
     """A program before it is bound to memory. With `strict`, its kernels round each operation.
 
-    `graph` is the one that was given. `outputs` tells where each result lies, and whether it is copied out. `offsets`
-    are places in a workspace of so many bytes, once they are planned.
+    `graph` is the one that was given. `outputs` tells where each result lies, and whether it is copied out; None where
+    an effect's value lies in the input that it is for. From step `final` on inputs are written, and nothing can fail.
+    `offsets` are places in a workspace of so many bytes, once they are planned.
     """
 
     graph: Graph
@@ -118,6 +119,7 @@ class Lowered:
     steps: list[Step] = field(default_factory=list)
     inputs: list[Buffer] = field(default_factory=list)
     outputs: list[tuple[View | Any, bool]] = field(default_factory=list)
+    final: int | None = None
     buffers: list[Buffer] = field(default_factory=list)
     status: Buffer = field(default_factory=lambda: Buffer(i64, 1, "status"))
     offsets: dict[Buffer, int] = field(default_factory=dict)

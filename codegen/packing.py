@@ -78,7 +78,8 @@ class _Packing:
         constants = [(self.buffer[b], _constant(b.constant, arrays)) for b in lowered.buffers if b.kind == "constant"]
         places = [(self.buffer[b], offset) for b, offset in lowered.offsets.items()]
         return (len(lowered.inputs), buffers, constants, list(self.layouts), self.columns, list(self.texts), steps,
-                outputs, [b for b, _ in places], [offset for _, offset in places], lowered.workspace)
+                outputs, [b for b, _ in places], [offset for _, offset in places], lowered.workspace,
+                lowered.final)
 
     def view(self, view: View) -> int:
         number = self.views.get(id(view))
@@ -130,7 +131,8 @@ def _constant(array: Any, arrays: dict[int, int]) -> Any:
 def unpack(rows: Row, graph: Graph, strict: bool, texts: Callable[[], dict[str, str]]) -> Lowered:
     """The lowered form of a graph that is equal to the one that `rows` were made of, but for names and places. `texts`
     gives its kernels as they are to be read, by what is compiled."""
-    inputs, (dtypes, kinds, numels), constants, layouts, columns, sources, steps, outputs, placed, offsets, size = rows
+    (inputs, (dtypes, kinds, numels), constants, layouts, columns, sources, steps, outputs, placed, offsets, size,
+     final) = rows
     buffers = [Buffer(DTYPES[d], n, KINDS[k]) for d, n, k in zip(dtypes, numels, kinds, strict=True)]
     for number, told in constants:
         buffers[number].constant = _array(told, buffers[number], graph)
@@ -158,7 +160,7 @@ def unpack(rows: Row, graph: Graph, strict: bool, texts: Callable[[], dict[str, 
     return Lowered(
         graph, strict, steps=[step(row) for row in steps], inputs=buffers[:inputs],
         outputs=[(operand(told), copied) for told, copied in outputs], buffers=buffers[inputs:-1], status=buffers[-1],
-        offsets=dict(zip([buffers[b] for b in placed], offsets, strict=True)), workspace=size)
+        offsets=dict(zip([buffers[b] for b in placed], offsets, strict=True)), workspace=size, final=final)
 
 
 def _array(told: Any, buffer: Buffer, graph: Graph) -> Any:

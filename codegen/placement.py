@@ -3,7 +3,8 @@
 A value gets memory of its own, unless it can lie where it is wanted: a part of an assembled array is written to its
 place in it by its own kernel, and a slice write or an added product changes its operand in that operand's memory. Both
 need an order: whoever reads the old values must run before the first write, and a part can't be written before what
-lies under it. Where `Order` can't grant that, values are copied.
+lies under it. Where `Order` can't grant that, values are copied. What an effect writes to an input lies there likewise,
+if that can come after all that may fail (`overwrite.py`).
 
 Values are placed from the last to the first, so that the array is placed when its parts are.
 """
@@ -14,8 +15,9 @@ from retape.ir import Graph
 from retape.ir.graph import Node, Operand
 
 from .assembly import Assembly, disassemble, is_assembled, part_of
-from .fuse import Plan
+from .fuse import Group, Plan
 from .order import Order, Task
+from .overwrite import can_fail, in_step, targets
 from .products import adds, is_product, takes
 from .steps import Draft
 from .views import View, apply_view, joined, undo_view
@@ -46,8 +48,13 @@ def place_views(draft: Draft) -> None:
                 draft.views[node] = view
 
 
+FAILING = 64  # steps that may fail, up to which writes to inputs are ordered behind them: each is looked at each time
+Over = list[tuple[Node, list[Task]]]  # values that lie in some memory before, each with the steps that read it
+
+
 class Placement:
-    """`steps` in order, `assemblies` by node; `due` are those whose base is written before a step."""
+    """`steps` in order, `assemblies` by node; `due` are those whose base is written before a step. `taken` are the
+    inputs that values were placed in, `final` the steps that write there."""
 
     def __init__(self, draft: Draft, plan: Plan) -> None:
         graph = draft.graph
@@ -59,13 +66,22 @@ class Placement:
         self.absorbed: set[Node] = set()
         self.called = {step for step in plan.steps if isinstance(step, Node)}
         self.users: dict[Node, list[Node]] = {}
-        if any(is_assembled(node) or adds(node) for node in self.called):
+        self.targets = targets(draft) if draft.in_place else {}
+        self.taken: dict[Node, View] = {}
+        self.final: set[Task] = set()
+        self.ordered = bool(self.targets) or any(is_assembled(node) or adds(node) for node in self.called)
+        if self.ordered:
             self.order = Order(graph, plan)
             self.users = _users(graph)
             self.kept = _kept(graph)
-            # of values that lie in another's memory: what must come before the first write, and behind the last read
+            # of values that lie in another's memory: what must come before the first write, and behind the last read;
+            # and what lies there before
             self.lead: dict[Node, list[Task]] = {}
             self.tail: dict[Node, list[Task]] = {}
+            self.over: dict[Node, Over] = {}
+            if self.targets:
+                self.shown = {source for root in graph.roots() for source in self.order.sources(root)}
+                self.failing = [step for step in self.steps if can_fail(step, draft.strict)]
             self.within: dict[Node, Assembly] = {}
             for node in reversed(graph.nodes):
                 if node in self.called and node not in self.absorbed:
@@ -83,7 +99,7 @@ class Placement:
     def visit(self, node: Node) -> None:
         """Place a value, and what can lie in its memory."""
         if node.op.kind == "source":
-            if not self.assemblies or node in self.kept or self.order.readers.get(node):
+            if not self.ordered or node in self.kept or self.order.readers.get(node):
                 self.draft.place_source(node)
             return
         if node.op.kind == "view" or node in self.absorbed:
@@ -91,9 +107,22 @@ class Placement:
         if node not in self.draft.views:
             if node in self.assemblies and node not in self.kept and self._lies_there(self.assemblies[node]):
                 return
-            self.draft.place_new(node)
+            if node not in self.targets or not self._takes_over(node, *self.targets[node]):
+                self.draft.place_new(node)
         if node in self.assemblies:
             self._settle(node)
+
+    def _takes_over(self, value: Node, target: Node, view: View) -> bool:
+        """Let a value lie in the memory of the input that it will be written to, if it can; orders the steps so."""
+        order = self.order
+        home, over = order.home[value], [(target, list(order.readers.get(target, ())))]
+        if len(self.failing) > FAILING or target in self.shown or not self._writable(value, view):
+            return False
+        if not all(order.before(step, home) for step in self.failing) or not self._gives_way(over, home, value, view):
+            return False
+        self.taken[target] = view
+        self._put(value, view, None, self.failing, [], over)
+        return True
 
     def _lies_there(self, assembly: Assembly) -> bool:
         """Whether the parts of a `cat` lie side by side already, as parts of another array or slices of one."""
@@ -120,31 +149,58 @@ class Placement:
 
     def _settle(self, node: Node) -> None:
         """Decide what lies in the memory of an assembled array, or of a sum with a product."""
-        assembly = self.assemblies[node]
+        assembly, view = self.assemblies[node], self.draft.views[node]
         lead: list[Task] = [*self.lead.get(node, ())]
+        over = [(old, [reader for reader in found if reader is not node]) for old, found in self.over.get(node, ())]
         changes: list[Task] = [node]
         base = assembly.base
         if isinstance(base, Node):
-            if self._replaces(assembly, base, lead):
-                self._put(base, self.draft.views[node], self.within.get(node), lead, changes)
-                lead += [self.order.home[base], *(r for r in self.order.readers[base] if r is not node)]
+            if any(old is base for old, _ in over):  # the input that is written
+                assembly.rest = []
+            elif self._replaces(assembly, base, lead, over):
+                self._put(base, view, self.within.get(node), lead, changes, over)
+                lead.append(self.order.home[base])
+                over.append((base, [reader for reader in self.order.readers[base] if reader is not node]))
                 assembly.rest = []
             else:
                 lead += [self.order.home[s] for s in self.order.sources(base) if s in self.order.home]
         for number, (value, index) in enumerate(assembly.parts):
-            found = self._placeable(node, value, index, lead) if assembly.apart else None
+            found = self._placeable(node, value, index, lead, over) if assembly.apart else None
             if found is not None:
-                self._put(*found, assembly, lead, self.tail.get(node, []))
+                self._put(*found, assembly, lead, self.tail.get(node, []), over)
                 assembly.placed.add(number)
                 changes.append(self.order.home[found[0]])
 
-    def _put(self, value: Node, view: View, outer: Assembly | None, lead: list[Task], tail: list[Task]) -> None:
+    def _put(self, value: Node, view: View, outer: Assembly | None, lead: list[Task], tail: list[Task], over: Over) \
+            -> None:
         """Let a value lie in the memory of `outer`'s result, where it is written from its step on."""
         self.draft.views[value] = view
-        self.lead[value], self.tail[value] = [*lead], tail
+        self.lead[value], self.tail[value], self.over[value] = [*lead], tail, [*over]
+        if view.buffer.kind == "input":
+            self.final.add(self.order.home[value])
         if outer is not None:
             self.within[value] = outer
             self._written(outer, self.order.home[value])
+
+    def _gives_way(self, over: Over, home: Task, value: Node, view: View) -> bool:
+        """Whether what lies at `view` before isn't read any more when a value's step writes there; orders the steps
+        so. The step itself may read what it replaces."""
+        for old, readers in over:
+            for reader in readers:
+                if reader is home:
+                    if not self._in_step(home, value, view, old):
+                        return False
+                elif not self.order.before(reader, home):
+                    return False
+        return True
+
+    def _in_step(self, home: Task, value: Node, view: View, old: Node) -> bool:
+        under, sources = self.draft.views[old], self.order.sources
+        if isinstance(home, Group):
+            return in_step(home, value, view, old, under, self.plan.inlined, sources)
+        assembly = self.assemblies.get(home)
+        return assembly is not None and assembly.base is old and under == view \
+            and not any(old in sources(v) for v in assembly.copied if isinstance(v, Node))
 
     def _written(self, assembly: Assembly | None, task: Task) -> None:
         while assembly is not None:
@@ -159,9 +215,13 @@ class Placement:
         return True
 
     def _movable(self, value: Node, view: View) -> bool:
+        """Whether a value may lie at a place in another's memory."""
+        return value in self.order.home and value not in self.draft.views and value not in self.kept \
+            and self._writable(value, view)
+
+    def _writable(self, value: Node, view: View) -> bool:
         """Whether a value has a kernel or a product that could write it to a place in another's memory."""
-        if value not in self.order.home or value in self.draft.views or value in self.kept \
-                or value.type.dtype is not view.buffer.dtype or not value.type.numel or not self._viewable(value, view):
+        if value.type.dtype is not view.buffer.dtype or not value.type.numel or not self._viewable(value, view):
             return False
         if value in self.called:
             return is_assembled(value) or (
@@ -184,17 +244,18 @@ class Placement:
                     stack.append((user, shown))
         return True
 
-    def _replaces(self, assembly: Assembly, base: Node, lead: list[Task]) -> bool:
+    def _replaces(self, assembly: Assembly, base: Node, lead: list[Task], over: Over) -> bool:
         """Whether the base can be changed where it lies, since nothing reads it any more; orders the steps so."""
-        node, order = assembly.node, self.order
-        if base.type.shape != node.type.shape or not self._movable(base, self.draft.views[node]) \
+        node, order, view = assembly.node, self.order, self.draft.views[assembly.node]
+        if base.type.shape != node.type.shape or not self._movable(base, view) \
                 or any(base in order.sources(v) for v in assembly.copied if isinstance(v, Node)):
             return False
-        return all(order.before(first, order.home[base]) for first in lead) \
+        home = order.home[base]
+        return all(order.before(first, home) for first in lead) and self._gives_way(over, home, base, view) \
             and all(order.before(reader, node) for reader in order.readers[base] if reader is not node)
 
     def _placeable(
-        self, node: Node, value: Operand, index: tuple[object, ...], lead: list[Task]
+        self, node: Node, value: Operand, index: tuple[object, ...], lead: list[Task], over: Over
     ) -> tuple[Node, View] | None:
         """The value behind a part and where it would lie, if its own step can write it there; orders the steps so."""
         target = part_of(self.draft.views[node], index)
@@ -209,14 +270,14 @@ class Placement:
             return None
         home, before = self.order.home[value], self.order.before
         readers = [reader for reader in self.order.readers[value] if reader is not node]
-        if all(before(first, home) for first in lead) \
+        if all(before(first, home) for first in lead) and self._gives_way(over, home, value, target) \
                 and all(before(reader, last) for last in self.tail.get(node, ()) for reader in readers):
             return value, target
         return None
 
     def schedule(self) -> None:
         """The final order, and the step before which each assembly begins."""
-        if not self.assemblies:
+        if not self.ordered:
             return
         self.steps = [step for step in self.order.steps if step not in self.absorbed]
         position = {step: number for number, step in enumerate(self.steps)}

@@ -28,14 +28,16 @@ __all__ = ["Program", "compile_graph"]
 Values = list[Any]
 
 
-def compile_graph(graph: Graph, strict: bool = False) -> Program:
+def compile_graph(graph: Graph, strict: bool = False, in_place: bool = False) -> Program:
     """Compile a graph; the result is called with one array (or float, for a weak input) for each graph input.
 
-    With `strict` it gives the bits of eager execution, but for transcendental functions.
+    With `strict` it gives the bits of eager execution, but for transcendental functions. If `in_place`, calls write
+    what effects write to the inputs themselves, where that can come last: to the inputs `overwritten`. Where a call
+    fails they are as they were. The graph has no guards then.
 
     Raises `KernelFailed` where generated code is refused.
     """
-    lowered = prepared(graph, strict)
+    lowered = prepared(graph, strict, in_place=in_place)
     with set_aside:
         return Program(lowered)
 
@@ -60,6 +62,11 @@ class _Segment:
     pick: Callable[[Values], Any]
 
 
+@dataclass(frozen=True, slots=True)
+class _Check:
+    """The place behind which no kernel reports an index out of bounds, and inputs are written."""
+
+
 class Program:
     """A compiled graph. Calling it runs the tape; `kernels` are the generated kernels in order of first use."""
 
@@ -67,7 +74,12 @@ class Program:
         self.graph = lowered.graph
         self._external: dict[Buffer, int] = {}
         self._frames: list[_Frame] = []
-        self._outputs = [Output(where, copied, self._value_index) for where, copied in lowered.outputs]
+        self._outputs = [None if where is None else Output(where, copied, self._value_index)
+                         for where, copied in lowered.outputs]
+        positions = {node.name: position for position, node in enumerate(lowered.graph.inputs)}
+        first = len(lowered.outputs) - len(lowered.graph.effects)
+        self.overwritten = [positions[effect.target.name] for effect, (where, _) in zip(
+            lowered.graph.effects, lowered.outputs[first:], strict=True) if where is None]
         for buffer in (*lowered.inputs, *lowered.buffers):
             if buffer.kind != "arena":
                 self._value_index(buffer)
@@ -95,16 +107,19 @@ class Program:
 
     # ---- building
 
-    def _segments(self, lowered: Lowered) -> list[_Segment | HostStep]:
+    def _segments(self, lowered: Lowered) -> list[_Segment | HostStep | _Check]:
         linked = link(lowered)
         self.kernels = linked.kernels
         rows: list[list[int]] = []
         slots: list[Buffer] = []
         ints: list[int] = []
-        cuts: list[tuple[int, int, HostStep | None]] = []
+        cuts: list[tuple[int, int, HostStep | _Check | None]] = []
         bound: list[Row] = []
         start = 0
-        for step in linked.steps:
+        for number, step in enumerate(linked.steps):
+            if number == lowered.final and lowered.status in slots:
+                cuts.append((start, len(rows), _Check()))
+                start = len(rows)
             if isinstance(step, HostStep):
                 cuts.append((start, len(rows), step))
                 start = len(rows)
@@ -118,11 +133,11 @@ class Program:
         return self._cut(rows, ints, linked.keep, cuts, bound)
 
     def _cut(self, rows: list[list[int]], ints: list[int], keep: list[Any], cuts: list[Any], bound: list[Row]) \
-            -> list[_Segment | HostStep]:
+            -> list[_Segment | HostStep | _Check]:
         words = np.array(ints, np.int64)
         external = [(slot, self._external[b]) for slot, b in enumerate(self._slots)
                     if b.kind not in ("arena", "status")]
-        plan: list[_Segment | HostStep] = []
+        plan: list[_Segment | HostStep | _Check] = []
         bounds = [row[1] for row in rows] + [len(self._slots)]
         for first, last, host in cuts:
             if last > first:
@@ -167,8 +182,8 @@ class Program:
 
     # ---- running
 
-    def __call__(self, arrays: Sequence[Any]) -> list[np.ndarray[Any, Any]]:
-        """Outputs, saved values, guarded values and what effects write, in this order.
+    def __call__(self, arrays: Sequence[Any]) -> list[Any]:
+        """Outputs, saved values, guarded values and what effects write (None where that is done), in this order.
 
         Each array has the element type, shape and strides of its graph input. Raises the located errors of host steps.
         """
@@ -185,11 +200,13 @@ class Program:
             for part in self._plan:
                 if isinstance(part, _Segment):
                     next(entries)(part.pick(values))
-                else:
+                elif isinstance(part, HostStep):
                     self._host(part, values, frame)
+                elif frame.status[0]:
+                    self._refused(frame, arrays)
             if self._checked and frame.status[0]:
                 self._refused(frame, arrays)
-            return [output.take(values) for output in self._outputs]
+            return [None if output is None else output.take(values) for output in self._outputs]
         finally:
             self._frames.append(frame)
 
@@ -202,15 +219,15 @@ class Program:
     def direct(self) -> Callable[..., Any] | None:
         """A function of the input arrays (as they lie in memory, all of them arrays) that gives the outputs.
 
-        None where the program has host steps, or results that are neither fresh arrays nor inputs.
+        None where the program has host steps, writes to inputs, or has results that are neither fresh nor inputs.
         """
         segment = self._plan[0] if self._plan else None
         fresh = {index for index, _ in self._fresh}
         given = {index: node.type.shape for (index, _), node in zip(self._inputs, self.graph.inputs, strict=True)
                  if not node.type.weak}
-        if len(self._plan) > 1 or isinstance(segment, HostStep) or not all(
-            o.plain and not o.copied and (o.index in fresh or (o.view and given.get(o.index) == o.view.shape))
-            for o in self._outputs
+        if len(self._plan) > 1 or isinstance(segment, (HostStep, _Check)) or not all(
+            o is not None and o.plain and not o.copied
+            and (o.index in fresh or (o.view and given.get(o.index) == o.view.shape)) for o in self._outputs
         ):
             return None
         scope: dict[str, Any] = {"frames": self._frames, "new_frame": self._frame}
@@ -229,7 +246,7 @@ class Program:
             lines.append(f"if frame.status[0]: refused(frame, ({', '.join(inputs)},))")
         if segment:
             lines.append("frames.append(frame)")
-        lines.append(f"return [{', '.join(f'v{o.index}' for o in self._outputs)}]")
+        lines.append(f"return [{', '.join(f'v{o.index}' for o in self._outputs if o)}]")
         exec(f"def run({', '.join(inputs)}):\n" + "\n".join(f"    {line}" for line in lines), scope)
         run: Callable[..., Any] = scope["run"]
         return run

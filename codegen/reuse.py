@@ -74,11 +74,17 @@ class Emitter:
         marked: dict[Node, View] = {}
         number: dict[Buffer, int] = {}
         stand_ins: list[View] = []
+        shown: dict[View, View] = {}
         for node in nodes:
             view, mark = views[node], MARK * (len(stand_ins) + 1)
+            if view in shown:  # what has the place of another has it here, too
+                marked[node] = shown[view]
+                stand_ins.append(_place(node, marked, own))
+                continue
             buffer = Buffer(view.buffer.dtype, view.buffer.numel, view.buffer.kind)
             number[buffer] = len(stand_ins)
-            marked[node] = view._replace(buffer=buffer, offset=mark if _place(node, views, own).offset else 0)
+            offset = mark if _place(node, views, own).offset else 0
+            marked[node] = shown[view] = view._replace(buffer=buffer, offset=offset)
             stand_ins.append(_place(node, marked, own))
         emitted = emit(group, marked, stored, inlined, self.status, self.exact)
         places: list[tuple[int | None, int, bool]] = []
@@ -110,6 +116,7 @@ class _Structure:
         self.parts: list[Hashable] = [group.space, group.rows]
         self.number: dict[Node, int] = {}
         self.buffers: dict[Buffer, int] = {}
+        self.shown: dict[View, int] = {}
         self.nodes: list[Node] = []
         self.places: list[View] = []
         for node in group.nodes:
@@ -152,7 +159,8 @@ class _Structure:
         """Describe how a value lies in memory."""
         buffer, shape, strides, offset = view
         number = self.buffers.setdefault(buffer, len(self.buffers))
-        self.parts.append((shape, strides, offset != 0, number, buffer.dtype))
+        place = self.shown.setdefault(self.views[node], len(self.shown))
+        self.parts.append((shape, strides, offset != 0, number, place, buffer.dtype))
         self.nodes.append(node)
         self.places.append(view)
 

@@ -25,11 +25,13 @@ def input_view(node: Node, buffer: Buffer) -> View:
 
 
 class Draft:
-    """A program that is being lowered: where each value lies (`views`), and the steps so far."""
+    """A program that is being lowered: where each value lies (`views`), and the steps so far. If `in_place`, what
+    effects write may lie in the inputs that they are for."""
 
-    def __init__(self, graph: Graph, strict: bool = False) -> None:
+    def __init__(self, graph: Graph, strict: bool = False, in_place: bool = False) -> None:
         self.graph = graph
         self.strict = strict
+        self.in_place = in_place
         self.result = Lowered(graph, strict)
         self.views: dict[Node, View] = {}
         self.emitter = Emitter(contiguous_view(self.result.status, ()), strict)

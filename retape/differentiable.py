@@ -6,6 +6,7 @@ The backward graph is again a graph, so derivatives of any order come from the s
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,11 +26,11 @@ if TYPE_CHECKING:
 __all__ = ["Derivative", "DifferentiableGraph"]
 
 
-def compile_graph(graph: Graph, strict: bool = False) -> Program:
+def compile_graph(graph: Graph, strict: bool = False, in_place: bool = False) -> Program:
     """`codegen.compile_graph`; the compiler is imported when the first program is made."""
     from retape import codegen
 
-    return codegen.compile_graph(graph, strict)
+    return codegen.compile_graph(graph, strict, in_place)
 
 
 class Derivative:
@@ -66,18 +67,26 @@ class Derivative:
 
 
 class DifferentiableGraph:
-    """Calls a graph on tensors; results carry the derivative that the graph's differentiation gives."""
+    """Calls a graph on tensors; results carry the derivative that the graph's differentiation gives.
 
-    def __init__(self, graph: Graph, strict: bool = False) -> None:
+    Where `needed` tells which outputs are looked at, the program for values may write what effects write to the
+    operands themselves, and leave the other outputs out.
+    """
+
+    def __init__(self, graph: Graph, strict: bool = False, needed: frozenset[int] | None = None) -> None:
         self.graph = graph
         self.strict = strict
+        self.needed = needed if graph.effects and not graph.guards else None
         self.written = frozenset(graph.inputs.index(effect.target) for effect in graph.effects)
         self._derivatives: dict[tuple[int, ...], Derivative] = {}
 
     @once
     def program(self) -> Program:
         """Values only."""
-        return compile_graph(self.graph, self.strict)
+        if self.needed is None:
+            return compile_graph(self.graph, self.strict)
+        outputs = tuple(out if i in self.needed else 0.0 for i, out in enumerate(self.graph.outputs))
+        return compile_graph(replace(self.graph, outputs=outputs), self.strict, True)
 
     def derivative(self, wrt: tuple[int, ...]) -> Derivative:
         """The derivative with respect to inputs `wrt`, found once."""
@@ -87,16 +96,22 @@ class DifferentiableGraph:
         return found
 
     def __call__(
-        self, operands: Sequence[Any], constant: frozenset[int] = frozenset()
+        self, operands: Sequence[Any], constant: frozenset[int] = frozenset(), commit: bool = True
     ) -> tuple[list[Tensor], list[Any]]:
         """Outputs as tensors, and the values of guards and effects. `operands` are tensors, arrays or floats, one for
-        each input; outputs in `constant` get no history."""
+        each input; outputs in `constant` get no history. An effect whose value is None has been carried out, but
+        without `commit` none is."""
         arrays = [o._data if isinstance(o, Tensor) else o for o in operands]
         count = len(self.graph.outputs)
         wrt = tuple(i for i, o in enumerate(operands) if isinstance(o, Tensor) and o._requires_grad) \
             if len(constant) < count else ()
         if not wrt:
-            values = self.program(arrays)
+            program = self.program
+            written = program.overwritten
+            if written and not (commit and all(arrays[i].flags.writeable for i in written)):
+                for i in written:
+                    arrays[i] = arrays[i].copy()
+            values = program(arrays)
             return [wrap(v) for v in values[:count]], values[count:]
         derivative = self.derivative(wrt)
         values = derivative.forward_program(arrays)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from retape.ir.recipes import Recipe
-from retape.tracer.changes import Change
+from retape.tracer.changes import Change, Value
 from retape.tracer.formulas import ExtentOf
 from retape.tracer.numbers import NumberTensor
 from retape.tracer.outside import DataBind, GradOf, overlapping
@@ -70,6 +70,20 @@ class Effects:
     def __bool__(self) -> bool:
         return bool(self.writes or self.binds or self.changes or self.printed)
 
+    def needed(self, plan: list[tuple[str, Any]]) -> frozenset[int] | None:
+        """The outputs that results (by their plan) and changes outside are made of; None where something is printed:
+        that comes before any effect."""
+        if self.printed:
+            return None
+        found = {value for kind, value in plan if kind == "output"}
+        found.update(bind.output for bind in self.binds if bind.output is not None)
+        for change in self.changes:
+            new = change.new
+            for value in new.values() if isinstance(new, dict) else new if isinstance(new, list) else (new,):
+                if isinstance(value, Value):
+                    found.update(what for kind, what in value.leaves if kind in ("output", "number"))
+        return frozenset(found)
+
     def apart(self, operands: list[Any]) -> bool:
         """Whether no written memory is that of another input, too: then the order of reads and writes matters."""
         if not self.writes:
@@ -91,10 +105,10 @@ class Effects:
         for call in self.printed:
             call.show([out._data for out in outputs], here.get)
         for target, value, (_, write) in zip(targets, values, self.writes, strict=True):
+            if value is not None:  # else it is there
+                np.copyto(target._data if isinstance(target, Tensor) else target, value)
             if not isinstance(target, Tensor):
-                np.copyto(target, value)
                 continue
-            np.copyto(target._data, value)
             target._version[0] += write.count
             target._version[1] = write.place
             if write.output is not None:

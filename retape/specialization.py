@@ -48,7 +48,6 @@ class Specialization:
     def __init__(self, recorded: Recorded, environment: Environment, leaves: list[Any], strict: bool = False) -> None:
         self.graph: Graph = recorded.graph
         self.environment = environment
-        self._code = DifferentiableGraph(recorded.graph, strict)
         self.extents = None if recorded.formulas is None else recorded.formulas.extents
         self.sources = recorded.inputs
         self.random = recorded.random
@@ -63,6 +62,7 @@ class Specialization:
         self.structure = flatten(recorded.result)[1]
         self._plan = plan_results(recorded, here)
         self.plan: list[tuple[str, Any]] = plain(self._plan)
+        self._code = DifferentiableGraph(recorded.graph, strict, self.effects.needed(self.plan))
         self._barred = recorded.barred
         self.notices = recorded.notices
         self._constant = recorded.constant
@@ -78,7 +78,7 @@ class Specialization:
         if self.random:
             here.drawn = perform(self.random)
         operands = [here.get(source) for source in self.sources]
-        found = self._computed(operands)
+        found = self._computed(operands, commit=commit)
         return None if found is None else self._conclude(here, operands, *found, commit)
 
     def finish(self, here: Setting, results: list[Any], drawn: dict[Any, Any], commit: bool) -> list[Any]:
@@ -116,7 +116,8 @@ class Specialization:
         """The same trace over a graph that differs in extents only, or with other numerics."""
         other = copy.copy(self)
         other.__dict__.pop("derivative", None)
-        other.graph, other._code = graph, DifferentiableGraph(graph, self._code.strict if strict is None else strict)
+        strict = self._code.strict if strict is None else strict
+        other.graph, other._code = graph, DifferentiableGraph(graph, strict, self.effects.needed(self.plan))
         other.effects = copy.copy(self.effects)
         other.effects._apart = []
         return other
@@ -135,11 +136,12 @@ class Specialization:
     def _differentiable(self, operands: list[Any]) -> bool:
         return len(self._constant) < len(self.graph.outputs) and any(map(_requires, operands))
 
-    def _computed(self, operands: list[Any], check: bool = True) -> tuple[list[Tensor], list[Any]] | None:
-        """The graph's outputs and what its effects write; None where a guard doesn't hold."""
+    def _computed(self, operands: list[Any], check: bool = True, commit: bool = True) \
+            -> tuple[list[Tensor], list[Any]] | None:
+        """The graph's outputs and what its effects write, None where that is done; None where a guard doesn't hold."""
         guards = self._guarded
         try:
-            outputs, seen = self._code(operands, self._constant)
+            outputs, seen = self._code(operands, self._constant, commit)
         except RetapeError:
             if not guards and not self.effects.printed:
                 raise

@@ -52,6 +52,16 @@ SIMPLIFY = {
         return (h,)""", """
         h: f64[2, 3] = op.exp(x)
         return (h,)"""),
+    "a slice in its own place": ("""
+        a: f64[2, 3] = op.exp(x)
+        b: f64[3] = op.slice(a, index=(1,))
+        c: f64[2, 3] = op.slice_scatter(a, b, index=(1,))
+        d: f64[2, 3] = op.slice_scatter(c, b, index=(0,))
+        return (d,)""", """
+        a: f64[2, 3] = op.exp(x)
+        b: f64[3] = op.slice(a, index=(1,))
+        d: f64[2, 3] = op.slice_scatter(a, b, index=(0,))
+        return (d,)"""),
     "signs of zero stay": ("""
         a: f64[2, 3] = op.add(x, 0.0)
         b: f64[2, 3] = op.mul(a, 0.0)

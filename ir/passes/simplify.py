@@ -214,8 +214,16 @@ def _sum(b: GraphBuilder, node: Node, operands: tuple[Any, ...]) -> Any:
     return None
 
 
+def _slice_scatter(b: GraphBuilder, node: Node, operands: tuple[Any, ...]) -> Any:
+    """`x[i] += y` writes to the slice, and then writes the slice to its own place."""
+    x, value = operands
+    same = isinstance(value, Node) and value.op.name == "slice" and value.inputs[0] is x and value.attrs == node.attrs
+    return x if same and _like(node, x) else None
+
+
 RULES: dict[Op, Rewrite] = {CATALOGUE[name]: rule for name, rule in {
     "mul": _mul, "sub": _sub, "div": _div, "neg": _neg, "pow": _pow, "where": _where, "cast": _cast,
     "reshape": _reshape, "expand": _expand, "permute": _permute, "slice": _view, "flip": _view,
+    "slice_scatter": _slice_scatter,
     "sum": _sum, "amax": _sum, "amin": _sum, "prod": _sum,
 }.items()}
