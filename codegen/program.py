@@ -83,7 +83,7 @@ class Program:
         for buffer in (*lowered.inputs, *lowered.buffers):
             if buffer.kind != "arena":
                 self._value_index(buffer)
-        shapes = {o.view.buffer: o.view.shape for o in reversed(self._outputs) if o.view is not None and o.plain}
+        shapes = {o.view.buffer: o.view.shape for o in reversed(self._outputs) if o and o.view is not None and o.plain}
         self._fresh = [(i, fresh_arrays(shapes.get(b, (b.numel,)), b.dtype.numpy)) for b, i in self._external.items()
                        if b.kind == "output"]
         self._constants = [(i, b.constant) for b, i in self._external.items() if b.kind == "constant"]

@@ -75,7 +75,7 @@ class Effects:
         that comes before any effect."""
         if self.printed:
             return None
-        found = {value for kind, value in plan if kind == "output"}
+        found = {value for kind, value in plan if kind in ("output", "number")}
         found.update(bind.output for bind in self.binds if bind.output is not None)
         for change in self.changes:
             new = change.new

@@ -219,6 +219,19 @@ def test_results_have_memory_of_their_own() -> None:
             np.testing.assert_array_equal(other.numpy(), x.numpy() * 2)
 
 
+def test_numbers_are_results_too() -> None:
+    def f(x: Any) -> Any:
+        x.mul_(2)
+        return x, x.sum().item()
+
+    compiled = rt.compile(f)
+    for _ in range(3):
+        x = tensor()
+        same, total = compiled(x)
+        assert same is x and type(total) is float
+        np.testing.assert_allclose(total, 2 * array().sum())
+
+
 # ---- calls that fail
 
 
