@@ -57,7 +57,8 @@ def make_entry(
 
 def _is_plain(trace: Specialization, leaves: list[Any]) -> bool:
     """Whether a trace has nothing to do with what is outside, and gives arrays or arguments."""
-    return not (trace.shared or trace.effects or trace.random) and all(isinstance(s, int) for s in trace.sources) \
+    return not (trace.shared or trace.effects or trace.random or trace.conditional) \
+        and all(isinstance(s, int) for s in trace.sources) \
         and all(kind in ("output", "number") or (kind == "leaf" and isinstance(leaves[v], (Tensor, np.ndarray)))
                 for kind, v in trace.plan)
 

@@ -126,6 +126,11 @@ class Specialization:
         """Whether no memory that the trace writes to is that of another of its inputs, too."""
         return not self.effects.writes or self.effects.apart([here.get(source) for source in self.sources])
 
+    @property
+    def conditional(self) -> bool:
+        """Whether it holds for some numbers only."""
+        return self._conditions is not None
+
     def fulfilled(self, here: Setting) -> bool:
         """Whether the numbers that the call has are such as the trace is for."""
         try:

@@ -146,7 +146,20 @@ class Settings:
         power = 3.0
 
 
-class Layer:
+class Base:
+    gain = 1.5
+
+    def scaled(self, x: Any) -> Any:
+        return x * self.gain
+
+
+class Layer(Base):
+    def scaled(self, x: Any) -> Any:
+        return super().scaled(x) * OFFSET
+
+    def __bool__(self) -> bool:
+        return Settings.rate > 3
+
     def __init__(self, x: Any) -> None:
         self.y = x * Settings.rate
 
@@ -162,7 +175,9 @@ LAYER = Layer(rt.ones(3, dtype=rt.float64))
 OF_CLASSES = ["x * Settings.rate", "x * Settings.Inner.power", "Layer(x) @ x", "LAYER @ x", "x - LAYER",
               "x * getattr(Settings, 'rate')", "x * Settings.__dict__['rate']",
               "x * (2 if Settings.kind == 'sum' else 3)",
-              "[*map(lambda v: v * Settings.rate, [x])][0]", "x * vars(Settings)['rate']"]
+              "[*map(lambda v: v * Settings.rate, [x])][0]", "x * vars(Settings)['rate']", "LAYER.scaled(x)",
+              "x * (5 if LAYER else 7)", "x * (5 if Settings.rate > 3 else 7)",
+              "rt.cat([x, x]) if Settings.rate > 3 else x"]
 
 
 @pytest.mark.parametrize("text", OF_CLASSES)
@@ -172,7 +187,9 @@ def test_attributes_of_classes_and_what_syntax_calls(text: str, monkeypatch: pyt
     x = rt.tensor([1.0, -2.0, 3.0], dtype=rt.float64)
     changes: list[tuple[Any, str, Any]] = [
         (Settings, "rate", 2.0), (Settings, "rate", 4.0), (Settings.Inner, "power", 5.0), (Settings, "kind", "mean"),
-        (LAYER, "offset", 7.0), (LAYER, "y", rt.full((3,), 2.5, dtype=rt.float64)), (LAYER, "offset", 8.0)]
+        (LAYER, "offset", 7.0), (LAYER, "y", rt.full((3,), 2.5, dtype=rt.float64)), (LAYER, "offset", 8.0),
+        (Base, "gain", 4.0), (Base, "gain", 5.0),
+        (Settings, "rate", 2.5), (Settings, "rate", 3.5), (Settings, "rate", 1.5), (Base, "gain", 6.0)]
     for target, name, value in changes:
         monkeypatch.setattr(target, name, value, raising=False)
         for _ in range(2):

@@ -218,18 +218,21 @@ class Environment:
             for key in sorted(key for key in fields if key in wanted or (begun and key.startswith(begun))):
                 self._value(f"{name}_{key}", "item", fields, key)
         for key in sorted(key for key in holder.owners if key in wanted or (begun and key.startswith(begun))):
-            owner = holder.owners[key]
-            held = owner.__dict__[key]
-            self._method(held.fget if isinstance(held, property) else getattr(held, "__func__", held))
-            if isinstance(held, types.MemberDescriptorType) and not isinstance(holder.value, type):
-                self._value(f"{name}_{key}", "attribute", holder.value, key)
-            elif fields is not None and key not in fields:  # an object's own field could hide it
-                self._value(f"{name}_{key}", "item", fields, key)
-            if not is_fixed(owner):
-                if hasattr(type(held), "__get__") and not isinstance(held, types.FunctionType):
-                    self._value(key, "item", self._spaces.setdefault(owner, owner.__dict__), key)
-                else:
-                    self._value(key, "attribute", owner, key)
+            for owner in holder.owners[key]:  # `super()` reaches those behind the first
+                self._class_attribute(holder, owner, key)
+
+    def _class_attribute(self, holder: _Holder, owner: type, key: str) -> None:
+        held = owner.__dict__[key]
+        self._method(held.fget if isinstance(held, property) else getattr(held, "__func__", held))
+        if isinstance(held, types.MemberDescriptorType) and not isinstance(holder.value, type):
+            self._value(f"{holder.name}_{key}", "attribute", holder.value, key)
+        elif holder.fields is not None and key not in holder.fields:  # an object's own field could hide it
+            self._value(f"{holder.name}_{key}", "item", holder.fields, key)
+        if not is_fixed(owner):
+            if hasattr(type(held), "__get__") and not isinstance(held, types.FunctionType):
+                self._value(key, "item", self._spaces.setdefault(owner, owner.__dict__), key)
+            else:
+                self._value(key, "attribute", owner, key)
 
     def _method(self, method: Any) -> None:
         if isinstance(method, types.FunctionType) and not is_library(inspect.unwrap(method).__code__.co_filename):
@@ -266,9 +269,10 @@ class _Holder:
         self.known: set[str] = set()  # names that were looked up
         kind = value if isinstance(value, type) else None if isinstance(value, types.ModuleType) else type(value)
         self.fields: Any = None if isinstance(value, type) else getattr(value, "__dict__", None)
-        self.owners: dict[str, type] = {}  # the class that holds each attribute
-        for owner in reversed([] if kind is None else kind.__mro__[:-1]):
-            self.owners |= dict.fromkeys(owner.__dict__, owner)
+        self.owners: dict[str, list[type]] = {}  # the classes that hold each attribute
+        for owner in [] if kind is None else kind.__mro__[:-1]:
+            for key in owner.__dict__:
+                self.owners.setdefault(key, []).append(owner)
         # methods that syntax calls, and what makes an instance
-        self.special = {key for key, owner in self.owners.items() if key.startswith("__")
-                        and isinstance(owner.__dict__[key], types.FunctionType) and not is_fixed(owner)}
+        self.special = {key for key, owners in self.owners.items() if key.startswith("__") and any(
+            isinstance(owner.__dict__[key], types.FunctionType) and not is_fixed(owner) for owner in owners)}
