@@ -11,47 +11,25 @@ What a later segment reads of an earlier one is kept for it (exported); views an
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from retape.ir import Graph, Guard, Node, input_node
+from retape.ir import Graph, Node, input_node
 from retape.ir.builder import value_key
-from retape.ir.graph import make_node
 from retape.ir.once import building
-from retape.tracer.randomness import Draw, Made, Seeded, perform
+from retape.tracer.randomness import Draw, perform
 from retape.tracer.trace import Recorded
 
+from .graft import Graft, Segment
 from .specialization import Specialization, guarded
 
 if TYPE_CHECKING:
-    from retape.codegen.trails import Link, Stage, Trails
+    from retape.codegen.trails import Link, Trails
 
 __all__ = ["Branches"]
 
 AGAIN = frozenset({"detach", "overwrite", "opaque"})  # made again where they are read, as views and sources are
-
-
-class Segment:
-    """The operations between two looks. `value` leads to it from its parent; `stage` is its native form."""
-
-    __slots__ = ("actions", "children", "depth", "exports", "guard", "leaf", "nodes", "parent", "results", "stage",
-                 "value", "varied")
-
-    def __init__(self, parent: Segment | None, value: bytes, nodes: list[Node], actions: list[Any]) -> None:
-        self.parent = parent
-        self.value = value
-        self.depth: int = 0 if parent is None else parent.depth + 1
-        self.nodes = nodes
-        self.actions = actions  # what is done with generators before the segment runs
-        self.guard: Node | None = None
-        self.children: dict[bytes, Segment] = {}
-        self.exports: dict[Node, None] = {}
-        self.leaf: Specialization | None = None
-        self.results: tuple[Any, ...] = ()
-        self.stage: Stage | None = None
-        self.varied = False  # made for one of many extents: no code is built for it alone
 
 
 class Branches:
@@ -82,7 +60,7 @@ class Branches:
             return self._add(recorded, leaf, varied)
 
     def _add(self, recorded: Recorded, leaf: Specialization | None, varied: bool) -> bool:
-        graft = _Graft(self, recorded)
+        graft = Graft(self, recorded)
         bounds = [(0, 0), *recorded.looks]
         if leaf is not None:
             bounds.append((len(recorded.graph.nodes), len(recorded.random)))
@@ -98,6 +76,7 @@ class Branches:
                 segment = graft.grow(parent, value, nodes, actions)
                 segment.varied = varied
                 grown.append(segment)
+                segment.look = graft.look_before(number)
                 if guard is not None:
                     segment.guard = graft.read(guard.node, segment)
             elif not graft.follow(segment, nodes, actions, guard):
@@ -113,10 +92,8 @@ class Branches:
         elif segment is None or segment.leaf is not None or segment.guard is not None:
             return False
         else:
-            segment.leaf = leaf
-            values = [effect.value for effect in recorded.graph.effects]
-            segment.results = tuple(graft.read(r, segment) for r in (*recorded.graph.outputs, *values))
-            leaf.draws = graft.draws
+            graft.end(segment, leaf)
+            leaf.grown = len(grown), len(bounds) - 1
         first_grown = grown[0]
         if first_grown.parent is None:
             self.root = first_grown
@@ -291,84 +268,3 @@ def _graph(nodes: list[Node], inputs: list[Node], outputs: tuple[Any, ...]) -> G
         made.append(new[node])
     results = tuple(new[o] if isinstance(o, Node) else o for o in outputs)
     return Graph("segment", tuple(new[node] for node in inputs), tuple(made), results, "trace", "")
-
-
-class _Graft:
-    """One trace on its way into a tree: which of the tree's nodes and draws its own stand for."""
-
-    def __init__(self, tree: Branches, recorded: Recorded) -> None:
-        self.tree = tree
-        self.sources = dict(zip(recorded.graph.inputs, recorded.inputs, strict=True))
-        self.new: dict[Node, Node] = {}
-        self.draws: dict[Any, Any] = {}  # generators and draws of the trace by those of the tree
-
-    def current(self, operand: Any) -> Any:
-        if not isinstance(operand, Node):
-            return operand
-        found = self.new.get(operand)
-        if found is None:
-            source = self.sources[operand]
-            found = self.new[operand] = self.tree.input_of(self.draws.get(source, source), operand)
-        return found
-
-    def read(self, operand: Any, reader: Segment | None) -> Any:
-        found = self.current(operand)
-        if isinstance(found, Node):
-            self.tree.export(found, reader)
-        return found
-
-    def grow(self, parent: Segment | None, value: bytes, nodes: Sequence[Node], actions: Sequence[Any]) -> Segment:
-        """A new segment."""
-        self.draws.update((a, a) for a in actions)
-        own: list[Node] = []
-        segment = Segment(parent, value, own, [self._action(a) for a in actions])
-        new, owner, export = self.new, self.tree.owner, self.tree.export
-        for node in nodes:
-            for operand in node.inputs:
-                if operand.__class__ is Node and new.get(operand) is not operand:  # the tree's own are another's
-                    inputs = tuple(map(self.current, node.inputs))
-                    kept = node if inputs == node.inputs else make_node(
-                        node.op, inputs, node.attrs, node.type, node.name, node.origin)
-                    break
-            else:
-                kept = node
-            new[node] = kept
-            owner[kept] = segment
-            own.append(kept)
-        for kept in own:
-            for operand in kept.inputs:
-                if operand.__class__ is Node and owner.get(operand) is not segment:
-                    export(operand, segment)
-        return segment
-
-    def _action(self, action: Any) -> Any:
-        """An action on the tree's generators; draws stay themselves, unless their generator is one of the tree's."""
-        known = self.draws.get(action.generator, action.generator)
-        if known is action.generator:
-            return action
-        moved = replace(action, generator=known) if isinstance(action, Draw) else type(action)(known, action.seed)
-        self.draws[action] = moved
-        return moved
-
-    def follow(self, segment: Segment, nodes: Sequence[Node], actions: Sequence[Any], guard: Guard | None) -> bool:
-        """Whether the trace did what a known segment does; its nodes stand for the segment's then."""
-        if len(nodes) != len(segment.nodes) or len(actions) != len(segment.actions) \
-                or (guard is None) != (segment.guard is None):
-            return False
-        for own, known in zip(actions, segment.actions, strict=True):
-            generator = self.draws.get(own.generator, own.generator)
-            if type(own) is not type(known) or (isinstance(own, (Made, Seeded)) and own.seed != known.seed):
-                return False
-            if isinstance(own, Made):
-                self.draws[own.generator] = known.generator
-            elif generator is not known.generator:
-                return False
-            self.draws[own] = known
-        for node, other in zip(nodes, segment.nodes, strict=True):
-            if node.op is not other.op or node.type != other.type or value_key(node.attrs) != value_key(other.attrs):
-                return False
-            for a, b in zip(node.inputs, other.inputs, strict=True):
-                if (self.current(a) is not b) if isinstance(a, Node) else value_key(a) != value_key(b):
-                    return False
-            self.new[node] = other
-        return guard is None or self.current(guard.node) is segment.guard

@@ -212,7 +212,7 @@ class CompiledFunction:
         groups = self._known.setdefault(call.key, [])
         fitting = [group for group in groups if group.environment.holds()]
         groups[:] = [*fitting, *[group for group in groups if group not in fitting][:OTHERS]]
-        if sum(len(group.traces) for group in fitting) >= self.budget or len(fitting) > self.budget:
+        if sum(group.cost() for group in fitting) >= self.budget or len(fitting) > self.budget:
             return None, fitting
         if fitting and fitting[0].environment.distinct():
             environment = fitting[0].environment.refreshed()

@@ -49,7 +49,7 @@ def make_entry(
     lines.append(f"if state.grad_enabled is not {state.grad_enabled} or default_float() is not default: return MISS")
     if known.environment.paths:
         lines.append("if not holds(): return MISS")
-    if not (_walk(group, names, leaves, tensors, lines, scope) if known.guards
+    if not (_walk(group, names, leaves, tensors, lines, scope) if known.looks
             else _straight(known, names, leaves, tensors, lines, scope)):
         return None
     return _function("entry", "args", lines, scope)
@@ -71,7 +71,7 @@ def _straight(known: Specialization, names: list[str], leaves: list[Any], tensor
         return False
     scope["direct"] = direct
     operands = [_operand(names[s], leaves[s]) for s in known.sources]
-    outputs = [f"o{i}" for i in range(len(known.graph.outputs))]
+    outputs = [f"o{i}" for i in range(len(known.ends))]
     lines.append(f"[{', '.join(outputs)}] = direct({', '.join(operands)})")
     lines.append(f"return {_result(known, outputs, names, tensors, scope)}")
     return True
@@ -90,7 +90,7 @@ def _walk(group: Group, names: list[str], leaves: list[Any], tensors: bool, line
         """A function that puts a trace's result together from the values of a walk and the arguments."""
         if _is_plain(trace, leaves):
             inner: dict[str, Any] = {"wrap": wrap}
-            outputs = [f"values[{i}]" for i in range(len(trace.graph.outputs))]
+            outputs = [f"values[{i}]" for i in range(len(trace.ends))]
             arguments = [f"args[{i}]" for i in range(len(names))]
             line = f"return {_result(trace, outputs, arguments, tensors, inner)}"
             show = _function("show", "values, args", [line], inner)
@@ -111,8 +111,8 @@ def _walk(group: Group, names: list[str], leaves: list[Any], tensors: bool, line
 
 def _result(known: Specialization, outputs: list[str], names: list[str], tensors: bool, scope: dict[str, Any]) -> str:
     """The expression of a result."""
-    shown = [f"wrap({o})" if tensors else f"{o}[()]" if not node.type.shape else o  # type: ignore[union-attr]
-             for o, node in zip(outputs, known.graph.outputs, strict=True)]
+    shown = [f"wrap({o})" if tensors else f"{o}[()]" if end is None or not end.shape else o
+             for o, end in zip(outputs, known.ends, strict=True)]
     ordered = iter([shown[v] if kind == "output" else f"{outputs[v]}.item()" if kind == "number" else names[v]
                     for kind, v in known.plan])
     return _structure(known.structure, ordered, scope)

@@ -26,6 +26,7 @@ from .specialization import Specialization
 
 __all__ = ["Group"]
 
+LONG = 1000  # pieces of a trace
 KEPT = 2**28  # bytes that what templates have made may take, about
 OVERHEAD, OPERATION = 2**16, 2**12  # bytes of a piece of a program, and of each of its operations beside its result
 
@@ -45,7 +46,8 @@ class Group:
         self.traces: list[Specialization] = []
         self.strict = strict
         self.branches = Branches(strict)
-        self.spent = False
+        self.spent = False  # whether that its budget is has been said
+        self._programs = 0  # how many there were when costs were last counted
         self.shown: dict[bool, dict[Specialization, Any]] = {}  # functions that `entry` has made
         self._captures: dict[Any, Any] = {}
         self._random: list[Any] = []
@@ -76,15 +78,30 @@ class Group:
         if recorded.extents:
             self.counted = True
         self.numbers |= recorded.formulas is not None and recorded.formulas.numbers > 0
-        self._taught.append((replace(recorded, result=None, outputs=(), extra=()), known))
+        if self.counted or recorded.formulas is not None:
+            self._taught.append((replace(recorded, result=None, outputs=(), extra=()), known))
         self._random += recorded.random
         self._last = known
+
+    def cost(self) -> float:
+        """What its traces have cost: one each; of those that needed no new program, the share of their pieces that is
+        new, where a thousand pieces count like a trace at least."""
+        trails = self.branches.trails
+        programs = 0 if trails is None else len(trails.parts)
+        for known in reversed(self.traces):
+            if known.price:
+                break
+            new, pieces = known.grown
+            known.price = 1.0 if programs > self._programs or trails is None else new / min(pieces, LONG)
+        self._programs = programs
+        return sum(known.price if known.lean else max(known.price, 1.0) for known in self.traces)
 
     def over(self) -> Group:
         """A group like this one for other extents, as yet without traces."""
         other = copy.copy(self)
         other.traces, other._random, other._captures = [], [], dict(self._captures)
         other.branches, other.shown = Branches(self.strict), {}
+        other._programs = 0
         other.templates, other._taught, other._grown, other._last = [], [], 0, None
         return other
 
@@ -152,14 +169,14 @@ class Group:
         if self.numbers and not self._counted(here):
             return None
         if last is not None and last.apart(here) and last.fulfilled(here) and (
-                (single and not last.guards) or (not self.counted and self._differentiable(here))):
+                (single and not last.looks) or (not self.counted and self._differentiable(here))):
             result = last.attempt(here, commit)
             if result is not None:
                 return last, result
             if restore is not None:
                 restore()
             here.drawn = None
-        if single and not self.traces[0].guards:
+        if single and not self.traces[0].looks:
             return None  # its arguments share memory that it writes to
         try:
             found = self._walked(here, restore)

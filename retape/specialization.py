@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from retape.ir import Graph, Guard
+from retape.ir import Graph, Guard, Node
 from retape.ir.errors import RetapeError
 from retape.ir.extents import plain
 from retape.ir.once import once
@@ -46,13 +46,18 @@ class Specialization:
     """
 
     def __init__(self, recorded: Recorded, environment: Environment, leaves: list[Any], strict: bool = False) -> None:
-        self.graph: Graph = recorded.graph
+        graph = recorded.graph
+        self.whole: Callable[[], Graph] = lambda: graph  # a tree of many traces has what they have in common once
+        self.strict = strict
         self.environment = environment
+        self.grown = 1, 1  # how many of its pieces are its own in its tree, and how many it has
+        self.price = 0.0  # of the budget; not known before its programs are
         self.extents = None if recorded.formulas is None else recorded.formulas.extents
         self.sources = recorded.inputs
         self.random = recorded.random
         self.effects = Effects(recorded)
-        self._guarded = [guarded(guard) for guard in recorded.graph.guards]
+        self.ends = tuple(out.type if isinstance(out, Node) else None for out in recorded.graph.outputs)
+        self.looks = len(recorded.graph.guards)
         self.shared = recorded.shared
         self.draws: dict[Any, Any] = {}  # draws and generators of this trace by those of its tree
         self._conditions = None if recorded.formulas is None else recorded.formulas.conditions()
@@ -62,10 +67,27 @@ class Specialization:
         self.structure = flatten(recorded.result)[1]
         self._plan = plan_results(recorded, here)
         self.plan: list[tuple[str, Any]] = plain(self._plan)
-        self._code = DifferentiableGraph(recorded.graph, strict, self.effects.needed(self.plan))
         self._barred = recorded.barred
         self.notices = recorded.notices
         self._constant = recorded.constant
+
+    @property
+    def graph(self) -> Graph:
+        """What was recorded."""
+        return self._code.graph if "_code" in self.__dict__ else self.whole()
+
+    @once
+    def _code(self) -> DifferentiableGraph:
+        return DifferentiableGraph(self.whole(), self.strict, self.effects.needed(self.plan))
+
+    @property
+    def lean(self) -> bool:
+        """Whether it has no program of its own, but those that its pieces share with others alone."""
+        return "_code" not in self.__dict__
+
+    @once
+    def _guarded(self) -> list[bytes]:
+        return [guarded(guard) for guard in self.graph.guards]
 
     # ---- running
 
@@ -90,7 +112,7 @@ class Specialization:
             found = self._computed(operands, check=False)
             assert found is not None
             return self._conclude(here, operands, *found, commit)
-        count = len(self.graph.outputs)
+        count = len(self.ends)
         outputs = [wrap(array) for array in results[:count]]
         if self._barred:
             self._bar(outputs, operands)
@@ -107,7 +129,6 @@ class Specialization:
         """The same trace for other extents: `recorded` is it, `filled` puts them in place of formulas."""
         other = self.over(recorded.graph)
         other.sources, other.random = recorded.inputs, recorded.random
-        other._guarded = [guarded(guard) for guard in recorded.graph.guards]
         other.draws = {}
         other.plan = filled(self._plan)
         return other
@@ -115,9 +136,11 @@ class Specialization:
     def over(self, graph: Graph, strict: bool | None = None) -> Specialization:
         """The same trace over a graph that differs in extents only, or with other numerics."""
         other = copy.copy(self)
-        other.__dict__.pop("derivative", None)
-        strict = self._code.strict if strict is None else strict
-        other.graph, other._code = graph, DifferentiableGraph(graph, strict, self.effects.needed(self.plan))
+        for name in ("derivative", "_code", "_guarded"):
+            other.__dict__.pop(name, None)
+        other.whole, other.strict = lambda: graph, self.strict if strict is None else strict
+        other.price = 0.0
+        other.ends = tuple(out.type if isinstance(out, Node) else None for out in graph.outputs)
         other.effects = copy.copy(self.effects)
         other.effects._apart = []
         return other
@@ -139,7 +162,7 @@ class Specialization:
             return False
 
     def _differentiable(self, operands: list[Any]) -> bool:
-        return len(self._constant) < len(self.graph.outputs) and any(map(_requires, operands))
+        return len(self._constant) < len(self.ends) and any(map(_requires, operands))
 
     def _computed(self, operands: list[Any], check: bool = True, commit: bool = True) \
             -> tuple[list[Tensor], list[Any]] | None:
