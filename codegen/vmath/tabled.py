@@ -53,9 +53,10 @@ def exp_table() -> tuple[float, ...]:
     words: list[float] = []
     with localcontext() as context:
         context.prec = 50
-        for part in range(PARTS):
-            power = (Decimal(2).ln() * part / PARTS).exp()
+        power, factor = Decimal(1), (Decimal(2).ln() / PARTS).exp()
+        for _ in range(PARTS):
             words += [float(power), float(power / Decimal(float(power)) - 1)]
+            power *= factor
     return tuple(words)
 
 
