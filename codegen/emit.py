@@ -33,7 +33,7 @@ from .piecewise import chosen, is_cut, piece, piece_strides, shift
 from .reduce import embed, reduction
 from .regions import cuts
 from .rows import is_alias, kept_in_row, row_strides, sections
-from .stages import from_memory
+from .stages import MEMORY, from_memory
 from .views import View
 
 __all__ = ["Writer", "emit"]
@@ -131,8 +131,10 @@ class Writer:
                     computed[node] = None
                     continue
                 stack.append((node, True))
-                for position, parent in reversed(list(enumerate(node.inputs))):
-                    if not isinstance(parent, Node) or from_memory(node, position):
+                memory = node.op.kind in MEMORY
+                for position in reversed(range(len(node.inputs))):
+                    parent = node.inputs[position]
+                    if not isinstance(parent, Node) or (memory and from_memory(node, position)):
                         continue
                     if parent in own or parent in self.inlined:
                         self.inside.append((node, parent))

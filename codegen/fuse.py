@@ -30,6 +30,7 @@ UNCUT = 96  # operations from which on a kernel is searched for the periods of a
 WINDOW = 12  # operations in a row that are alike where a loop's body begins again
 PERIODS = 48  # of an unrolled loop, periods up to this length together become one kernel
 AGAIN = 2.0  # additions that a kernel spends on a value rather than have it stored beside the one it comes from
+MIXED = np.uint64(0x9E3779B97F4A7C15)  # an odd number without a pattern
 
 
 @dataclass(eq=False, slots=True)
@@ -149,38 +150,42 @@ def _group(nodes: list[Node], stages: Stages) -> Group:
 
 
 def _cut(table: _Table, numbers: list[int]) -> list[list[int]]:
-    """Parts of bounded length. Unrolled loops are cut at their period, so that equal parts share one kernel."""
+    """Parts of bounded length. Unrolled loops are cut at their period, so that equal parts share one kernel; what comes
+    before a loop goes with its first period."""
     moved, nodes = table.stages.moved, table.edges.nodes
     longest = STATEMENTS // (_copies([n for number in numbers if (n := nodes[number]) in moved]) if moved else 1)
     if len(numbers) <= min(UNCUT, longest):
         return [numbers]
-    kinds = list(map(table.alike.__getitem__, numbers))
+    again = _repeats([table.alike[number] for number in numbers])
     parts, start = [], 0
     while start < len(numbers):
         end = min(start + longest, len(numbers))
-        window = kinds[start : start + WINDOW]
-        again = _find(window, kinds, start + WINDOW, end)
+        first = next((place for place in range(start, end) if again[place] < end), end)
+        stop = again[first] if first < end else end
         # whole periods, as many as keep the part short
-        period = again - start
-        while again + period <= start + PERIODS and again + period < len(numbers) \
-                and kinds[again + period : again + period + WINDOW] == window:
-            again += period
-        parts.append(numbers[start:again])
-        start = again
+        period = stop - first
+        while stop < len(numbers) and stop + period <= start + PERIODS and again[stop] == stop + period:
+            stop += period
+        parts.append(numbers[start:stop])
+        start = stop
     return parts if len(parts) > 2 or len(numbers) > longest // 2 else [numbers]  # twice the same is no loop
 
 
-def _find(window: list[object], kinds: list[object], start: int, end: int) -> int:
-    """The first place from `start` on where a window begins again, or `end`."""
-    while start < end:
-        try:
-            start = kinds.index(window[0], start, end)
-        except ValueError:
-            return end
-        if kinds[start : start + WINDOW] == window:
-            return start
-        start += 1
-    return end
+def _repeats(kinds: list[object]) -> list[int]:
+    """For each place the next one, `WINDOW` or more behind it, from which on as many operations are the same; beyond
+    all places where there is none."""
+    count = max(len(kinds) - WINDOW + 1, 0)
+    marks: dict[object, int] = {}
+    own = np.array([marks.setdefault(kind, len(marks)) for kind in kinds], np.uint64)
+    window = np.zeros(count, np.uint64)  # hashes: that two are equal by chance would be a cut elsewhere, no harm
+    for place in range(WINDOW):
+        window = window * MIXED + own[place : place + count]
+    _, same = np.unique(window, return_inverse=True)
+    beyond = len(kinds) + WINDOW
+    here = same * beyond + np.arange(count)
+    keys = np.append(np.sort(here), beyond * beyond)
+    found: list[int] = (keys[np.searchsorted(keys, here + WINDOW)] - same * beyond).tolist()
+    return found + [beyond] * (len(kinds) - count)
 
 
 def _copies(nodes: list[Node]) -> int:

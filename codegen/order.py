@@ -13,7 +13,7 @@ from retape.ir import Graph
 from retape.ir.graph import Node, Operand
 
 from .fuse import Group, Plan
-from .stages import from_memory
+from .stages import MEMORY, from_memory
 
 __all__ = ["Order", "Task"]
 
@@ -44,14 +44,18 @@ class Order:
         """Note what a node reads; values it can be read from, in turn, are memory, or computed anew from memory."""
         step = self.home.get(node)
         passing = node.op.kind == "view" or node in plan.inlined
+        memory = node.op.kind in MEMORY
         found: dict[Node, None] = {}
         for position, parent in enumerate(node.inputs):
             if not isinstance(parent, Node):
                 continue
+            read = step is not None and (self.home.get(parent) is not step or (memory and from_memory(node, position)))
+            if not read and not passing:
+                continue
             sources = self._sources.get(parent, (parent,))
             if passing:
                 found.update(dict.fromkeys(sources))
-            if step is not None and (self.home.get(parent) is not step or from_memory(node, position)):
+            if step is not None and read:
                 for source in sources:
                     if self.home.get(source) is not step:
                         self.readers.setdefault(source, {})[step] = None

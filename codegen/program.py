@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import prod
 from operator import itemgetter
 from typing import Any
 
@@ -283,8 +284,8 @@ class Output:
         self.copied = copied
         self.index = index(where.buffer) if isinstance(where, View) else -1
         # an input that is returned as it came needs no view of it
-        self.plain = self.view is not None and self.view.offset == 0 and self.view.buffer.numel == _numel(self.view) \
-            and self.view.is_row_major
+        self.plain = self.view is not None and self.view.offset == 0 \
+            and self.view.buffer.numel == prod(self.view.shape) and self.view.is_row_major
 
     def take(self, values: Values) -> Any:
         if self.view is None:
@@ -309,13 +310,6 @@ def _reach(base: Any) -> int:
     """How many elements from the first to the last in memory."""
     spread = sum((extent - 1) * step for extent, step in zip(base.shape, base.strides, strict=True))
     return 1 + int(spread) // int(base.itemsize)
-
-
-def _numel(view: View) -> int:
-    count = 1
-    for extent in view.shape:
-        count *= extent
-    return count
 
 
 def _picker(indices: list[int]) -> Callable[[Values], Any]:

@@ -20,7 +20,7 @@ import retape as rt
 from retape.codegen import reuse
 from retape.codegen.emit import emit
 from retape.codegen.lower import lower
-from retape.codegen.lowered import Emitted
+from retape.codegen.lowered import Emitted, KernelStep
 from retape.ir import CATALOGUE, Graph, GraphBuilder, Op, f32, f64, input_node
 from retape.ir import builder as builder_module
 from retape.ir.collection import RARE, paused, rarely, set_aside
@@ -216,6 +216,23 @@ def test_an_unrolled_loop_has_as_many_texts_as_a_short_one(monkeypatch: pytest.M
             counts.append(len(written))
     assert counts[:3] == counts[3:]
     assert max(counts) < 24
+
+
+def test_what_comes_before_a_loop_makes_no_long_kernel() -> None:
+    """The first round differs from the others, and so does what stands before: they are cut off where the loop begins
+    to repeat."""
+    def call(x: Any) -> Any:
+        y = rt.exp(x) * x
+        for _ in range(300):
+            y = rt.sin(y) + x
+        return y
+
+    graph = rt.compile(call).specialize(rt.tensor(np.linspace(0.1, 1.0, 100), requires_grad=True)).graph
+    for part in (graph, *partition(differentiate(graph))):
+        lowered = lower(part)
+        lengths = [step.emitted.source.count("\n") for step in lowered.steps if isinstance(step, KernelStep)]
+        assert max(lengths) < 150 and len(lengths) < 25
+        assert len({step.emitted.source for step in lowered.steps if isinstance(step, KernelStep)}) < 6
 
 
 def test_tracing_and_passes_leave_no_cycles_behind() -> None:
