@@ -7,6 +7,7 @@ tuples and lists and can name no class or function. Kernels have files of their 
 
 from __future__ import annotations
 
+import ctypes
 import marshal
 import os
 from collections.abc import Callable
@@ -28,6 +29,7 @@ from .packing import pack, unpack
 __all__ = ["prepared", "sources"]
 
 PROGRAM = "program"
+MANY = 1000  # steps, from which on a program takes megabytes while it is lowered
 
 
 def prepared(graph: Graph, strict: bool = False, stored: int = 0, varied: bool = False, in_place: bool = False) \
@@ -44,8 +46,15 @@ def prepared(graph: Graph, strict: bool = False, stored: int = 0, varied: bool =
         if found is not None:
             return unpack(found, graph, strict, _texts(graph, strict, stored, in_place))
         lowered = _lowered(graph, strict, stored, varied, in_place)
+        data = _packed(lowered) if name or len(lowered.steps) > MANY else None
+        if data is None:
+            return lowered
         if name:
-            _keep(store, name, lowered)
+            store.store(name, cache.Entry(PROGRAM, data), PROGRAM)
+        if len(lowered.steps) > MANY:  # what is left of lowering lies scattered over much memory: let it all go
+            del lowered
+            lowered = unpack(marshal.loads(data), graph, strict, _texts(graph, strict, stored, in_place))
+            _give_back()
     return lowered
 
 
@@ -67,15 +76,24 @@ def _lowered(graph: Graph, strict: bool, stored: int, varied: bool, in_place: bo
     return lowered
 
 
-def _keep(store: cache.Cache, name: str, lowered: Lowered) -> None:
-    """Store a program, if it can be told and comes back as it was."""
+def _packed(lowered: Lowered) -> bytes | None:
+    """A program as bytes, if it can be told and comes back as it was."""
     try:
         rows = pack(lowered)
         data = marshal.dumps(rows, 2)  # from 3 on it tells which objects are the same one
     except (Untold, ValueError):  # `marshal` raises that for what it doesn't know
+        return None
+    return data if marshal.loads(data) == rows else None  # numbers of NumPy's would come back as bytes
+
+
+def _give_back() -> None:
+    """Give memory that is free back to the system, where the C library keeps it and can be asked: building kernels
+    takes much itself."""
+    try:
+        trim = ctypes.CDLL(None).malloc_trim
+    except (AttributeError, OSError, TypeError):  # other libraries than glibc; Windows knows no `None`
         return
-    if marshal.loads(data) == rows:  # numbers of NumPy's would come back as bytes
-        store.store(name, cache.Entry(PROGRAM, data), PROGRAM)
+    trim(ctypes.c_size_t(0))
 
 
 def _texts(graph: Graph, strict: bool, stored: int, in_place: bool) -> Callable[[], dict[str, str]]:

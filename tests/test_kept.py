@@ -19,7 +19,7 @@ from retape.codegen import cache, compile_graph, identity, kept
 from retape.codegen import lower as lowering
 from retape.codegen.lower import lower
 from retape.codegen.lowered import HostStep
-from retape.codegen.packing import pack
+from retape.codegen.packing import pack, unpack
 from retape.ir import CATALOGUE, Graph, f32, f64, parse
 from retape.ir.fingerprint import Untold, decoded, encoded, fingerprint
 from retape.ir.ops.elementwise import function
@@ -321,3 +321,30 @@ def test_host_steps_know_their_operation(lowerings: list[Graph]) -> None:
         assert (a.node.op, a.node.attrs, a.node.type, a.node.name, a.node.note) == \
             (b.node.op, b.node.attrs, b.node.type, b.node.name, b.node.note)
     assert hosts[0] and pack(lower(graph)) == pack(reread(lower(graph)))
+
+
+@pytest.mark.parametrize("folder", ["", "kept"])
+def test_long_programs_hold_nothing_of_what_lowered_them(
+    folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lowerings: list[Graph]
+) -> None:
+    """They are made anew from what would be kept of them, with or without a cache; they read like others."""
+    def f(x: Any, y: Any) -> None:
+        for _ in range(12):
+            x.add_(rt.tanh(y * x[::-1]))
+
+    def called() -> tuple[Any, list[str]]:
+        x, compiled = X.copy(), rt.compile(f)
+        for _ in range(3):
+            compiled(x, X)
+        return x, [kernel.source for kernel in compiled.specialize(x, X).kernels]
+
+    wanted = called()
+    monkeypatch.setenv(cache.FOLDER, str(tmp_path / "other") if folder else "")
+    monkeypatch.setattr(kept, "MANY", 0)
+    cache._open.cache_clear()
+    made: list[Any] = []
+    monkeypatch.setattr(kept, "unpack", lambda *given: made.append(given) or unpack(*given))
+    found = called()
+    assert made
+    np.testing.assert_array_equal(found[0], wanted[0])
+    assert found[1] == wanted[1] and "tanh" in "".join(found[1])
