@@ -23,6 +23,10 @@ class Deferred:
 
     __slots__ = ()
 
+    def extent(self) -> Any:
+        """The number where shapes are made of it."""
+        return int(self)  # type: ignore[call-overload]
+
 
 class Tracked:
     """What extents and measures have in common."""
@@ -327,7 +331,9 @@ def plain(value: Any) -> Any:
 
 def whole(value: Any) -> Any:
     """`int(value)` that leaves an extent what it is."""
-    return value if type(value) is Extent else int(value)
+    if type(value) is Extent:
+        return value
+    return value.extent() if isinstance(value, Deferred) else int(value)
 
 
 def product(extents: Iterable[Any]) -> Any:

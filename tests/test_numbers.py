@@ -235,6 +235,35 @@ def test_extents_and_numbers() -> None:
     assert compiled.traces == 2
 
 
+SIZES = {
+    "draws": lambda x, k: (rt.rand(k), rt.randn(2 * k + 1, 2), rt.rand(1)), "ones": lambda x, k: rt.ones(k, 2) * k,
+    "slices": lambda x, k: (x[:k], x[k:], x[k - 1 :: 2]), "shape": lambda x, k: x[: k * 2].reshape(k, 2).sum(1) / k,
+    "permuted": lambda x, k: x[:k][rt.randperm(k)], "element": lambda x, k: x[k] * 2,
+    "with a mask": lambda x, k: x[x > 0] * rt.rand(k), "like": lambda x, k: rt.randn_like(x[x > 0]) + x[:k],
+    "dropout": lambda x, k: rt.nn.functional.dropout(x[x > 0], 0.4) * rt.rand(k),
+    "made whole": lambda x, k: rt.rand(int(k)), "range": lambda x, k: [x[i] for i in range(k)],
+}
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_sizes_that_values_decide(name: str) -> None:
+    """Numbers as extents, of draws too: pieces for new ones are made from the second trace."""
+    body = SIZES[name]
+
+    def f(x: Any) -> Any:
+        return body(x, (x > 0).sum().item())
+
+    compiled, rng = rt.compile(f), np.random.default_rng(1)
+    for seed, count in enumerate([3, 5, 4, 9, 2, 6, 1, 0, 7, 3, 8, 5]):
+        x = rt.from_numpy(rng.permutation(np.where(np.arange(20) < count, 1.0, -1.0) * rng.uniform(0.5, 1.5, 20)))
+        results = []
+        for function in (compiled, f):
+            rt.manual_seed(seed)
+            results.append((tried(function, x), rt.rand(2).tolist()))
+        equal(results[0], results[1], (name, count))
+    assert compiled.traces <= (12 if name in ("made whole", "range") else 5)
+
+
 def test_while_a_number_is_large() -> None:
     def f(x: Any) -> Any:
         total, steps = 0.0, 0

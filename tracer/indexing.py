@@ -11,7 +11,7 @@ import numpy as np
 
 from retape.ir import CATALOGUE
 from retape.ir.errors import DtypeError, OutOfBounds, ShapeError, UnsupportedOp
-from retape.ir.extents import Extent, plain
+from retape.ir.extents import Deferred, Extent, plain
 from retape.ir.shapes import broadcast_shapes, same_shape, slice_bounds
 
 from .apply import apply, array_operand, located
@@ -80,7 +80,17 @@ def _is_integer(entry: Any) -> bool:
     return isinstance(entry, (int, np.integer))
 
 
+def _position(entry: Any) -> Any:
+    """A whole number: an extent and a number out of a tensor keep their formulas."""
+    if type(entry) is Extent:
+        return entry
+    return entry.extent() if isinstance(entry, Deferred) and isinstance(entry, int) else operator.index(entry)
+
+
 def _bounded_slice(entry: slice, extent: int) -> slice:
+    bounds = entry.start, entry.stop, entry.step
+    if any(isinstance(bound, Deferred) for bound in bounds):
+        entry = slice(*[bound if bound is None else _position(bound) for bound in bounds])
     start, stop, step = slice_bounds(entry, extent)
     if step > 0:
         return slice(start, stop if stop > start else start, step)
@@ -92,7 +102,7 @@ def _bounded_slice(entry: slice, extent: int) -> slice:
 def _bounded(entry: Any, extent: int, dim: int) -> Any:
     if type(entry) is slice:  # which has no subclasses
         return _bounded_slice(entry, extent)
-    position = entry if type(entry) is int or type(entry) is Extent else operator.index(entry)
+    position = entry if type(entry) is int else _position(entry)
     if not -extent <= position < extent:
         raise located(OutOfBounds(f"index {position} is out of bounds for dim {dim} of extent {extent}",
                                   ("why", f"indices run from {-extent} to {extent - 1}"),

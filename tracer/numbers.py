@@ -165,7 +165,7 @@ class Number(Deferred):
 
     kind: DType
 
-    __slots__ = ("_index", "_limit", "_node", "_parents", "_source", "_tensor", "_tracer", "_value")
+    __slots__ = ("_extent", "_index", "_limit", "_node", "_parents", "_source", "_tensor", "_tracer", "_value")
 
     def __init__(self, tracer: Tracer, value: Any, node: Node | None = None, parents: tuple[Number, ...] = (),
                  source: Source | None = None, index: tuple[int, ...] = (), limit: int | None = None) -> None:
@@ -177,6 +177,7 @@ class Number(Deferred):
         self._index = index
         self._limit = limit  # of a whole number: no larger, and no less than its negative
         self._tensor: Any = None
+        self._extent: Any = None  # where shapes were made of it
 
     def _live(self) -> bool:
         """Whether the trace is being taken. A number that has escaped from it is what it was then."""

@@ -158,6 +158,12 @@ class Integer(Reckoned):
     def __index__(self) -> int:
         return int(self.exactly())
 
+    def extent(self) -> Any:
+        """The number as an extent that a value decides."""
+        if self._live() and self._extent is None:
+            self._extent = self._tracer.look_at_extent(self.operand(), self._value)
+        return self._extent if self._live() else self._value
+
     def _itself(self) -> Any:
         return self
 
