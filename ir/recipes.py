@@ -9,7 +9,7 @@ from typing import Any
 from .extents import Extents, Relation
 from .polynomials import CONSTANT, ROUNDED, Polynomial
 
-__all__ = ["Recipe", "condition", "recipe"]
+__all__ = ["LIMIT", "Recipe", "condition", "recipe"]
 
 LIMIT = 2**63
 

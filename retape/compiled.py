@@ -37,6 +37,7 @@ __all__ = ["CompiledFunction", "compile"]
 F = TypeVar("F", bound=Callable[..., Any])
 BUDGET = 128
 CHECK = "RETAPE_CHECK"
+SIGNATURES = 4096  # for more, what serves a call is looked for anew
 OTHERS = 32  # groups of traces that are kept for surroundings that may come back
 
 
@@ -118,7 +119,9 @@ class CompiledFunction:
         """The trace that holds for a call, and its results; the group that held last is tried first."""
         groups = self._known.get(call.key)
         if groups is None:
-            groups = self._known[call.key] = self._templates.fill(call)
+            groups = self._templates.fill(call)
+            if len(self._known) < SIGNATURES:
+                self._known[call.key] = groups
         for position, group in enumerate(groups):
             found = group.run(call, commit)
             if found is not None:
@@ -152,7 +155,8 @@ class CompiledFunction:
     @property
     def specializations(self) -> list[Specialization]:
         """All traces so far."""
-        return [known for groups in self._known.values() for group in groups for known in group.traces]
+        groups = dict.fromkeys(group for groups in self._known.values() for group in groups)
+        return [known for group in groups for known in group.traces]
 
     def explain(self) -> str:
         """What was traced, on what each trace depends, and what the code does that compiled calls don't repeat."""

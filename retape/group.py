@@ -43,6 +43,7 @@ class Group:
         self.grads = recorded.grads
         self.shared = recorded.shared
         self.views = recorded.views
+        self.kind = _kind(recorded)
         self.traces: list[Specialization] = []
         self.strict = strict
         self.branches = Branches(strict)
@@ -61,7 +62,7 @@ class Group:
 
     def add(self, recorded: Recorded, leaves: list[Any]) -> Specialization | None:
         """Take up a trace; None where it doesn't belong here."""
-        if (recorded.grads, recorded.shared, recorded.views) != (self.grads, self.shared, self.views):
+        if not self._fits(recorded):
             return None
         known = Specialization(recorded, self.environment, leaves, self.strict)
         if not self.branches.add(recorded, known):
@@ -72,6 +73,10 @@ class Group:
                 self._captures.setdefault(source, described(here.get(source)))
         self._taken(recorded, known)
         return known
+
+    def _fits(self, recorded: Recorded) -> bool:
+        return (recorded.grads, recorded.shared, recorded.views) == (self.grads, self.shared, self.views) \
+            and _kind(recorded) == self.kind
 
     def _taken(self, recorded: Recorded, known: Specialization) -> None:
         self.traces.append(known)
@@ -108,8 +113,7 @@ class Group:
     def take(self, recorded: Recorded, known: Specialization | None) -> bool:
         """Take up a trace that was made from one of other extents, or its beginning. False where it doesn't fit."""
         counted = bool(recorded.extents)
-        if (recorded.grads, recorded.shared, recorded.views) != (self.grads, self.shared, self.views) \
-                or not self.branches.add(recorded, known, counted):
+        if not self._fits(recorded) or not self.branches.add(recorded, known, counted):
             return False
         if not counted:
             assert known is not None
@@ -231,6 +235,10 @@ class Group:
         if any(described(here.get(source)) != kind for source, kind in self._captures.items()):
             return None
         return here
+
+
+def _kind(recorded: Recorded) -> Any:
+    return None if recorded.formulas is None or not recorded.formulas.numbers else recorded.formulas.kind()
 
 
 def _array(source: Any) -> Any:

@@ -23,8 +23,8 @@ __all__ = ["Template", "fill"]
 
 
 class Template:
-    """A trace with formulas of some extents, and the extents it was taken at: `symbols` are the places, among those of
-    the arguments, of those that may be others.
+    """A trace with formulas of some extents and ints, and those it was taken at: `symbols` are the places, among those
+    of the arguments, of those that may be others.
 
     It keeps no values of the call: `recorded` and `known` are what it did.
     """
@@ -37,14 +37,25 @@ class Template:
         self.formulas = recorded.formulas
         self.symbols = tuple(symbols)
         self._fixed = {i: extent for i, extent in enumerate(extents) if i not in set(symbols)}
+        shaping = self.formulas.shaping()  # ints that nothing is shaped by are inputs of the graph
+        self._shaping = [i for i, atom in zip(symbols, self.formulas.sources, strict=False)
+                         if atom in shaping or atom not in self.formulas.extents.numbers]
         self._behind: dict[int, tuple[Node, ...]] = {}  # by a look's number, what is made before and read behind
         self._seen = [guarded(guard) for guard in recorded.graph.guards]
+
+    def fits(self, extents: Sequence[int]) -> bool:
+        """Whether these differ from those that the trace was taken at by symbols alone."""
+        return all(extents[i] == extent for i, extent in self._fixed.items())
+
+    def shape(self, extents: Sequence[int]) -> tuple[int, ...]:
+        """Those of the extents and ints for which there is a trace each; all others are inputs."""
+        return tuple([extents[i] for i in self._shaping])
 
     def at(self, extents: Sequence[int], seen: Sequence[bytes] = ()) -> tuple[Recorded, Specialization | None] | None:
         """The trace for a call's extents that has `seen` these values so far, up to the first look behind them whose
         value isn't known: without a specialization, unless nothing is open. None where the trace is another."""
         looks = self.formulas.looks
-        if any(extents[i] != extent for i, extent in self._fixed.items()) or len(seen) > len(self._seen):
+        if not self.fits(extents) or len(seen) > len(self._seen):
             return None
         free = set(looks)
         if any(value != known for i, (value, known) in enumerate(zip(seen, self._seen, strict=False)) if i not in free):

@@ -7,12 +7,13 @@ For other extents that fulfil the guards, the formulas' values are put into it.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from retape.ir import same_graph
+from retape.ir.recipes import LIMIT
 from retape.tracer.tensor import Tensor
 from retape.tracer.trace import Recorded
 
@@ -27,20 +28,32 @@ KEPT = 8  # earlier signatures that a new one is compared with
 
 
 def _extents(part: Any) -> tuple[int, ...] | None:
-    """The shape in the key of a row-major tensor or array."""
-    if isinstance(part, tuple) and part and isinstance(part[0], np.dtype) and part[2] is None:
-        shape: tuple[int, ...] = part[1]
-        return shape
+    """The shape in the key of a row-major tensor or array; an int counts as one extent."""
+    if isinstance(part, tuple) and part:
+        if isinstance(part[0], np.dtype) and part[2] is None:
+            shape: tuple[int, ...] = part[1]
+            return shape
+        if part[0] is int:
+            return part[1:]
     return None
 
 
 def pattern_of(key: Sequence[Any]) -> Hashable:
-    """What two calls have in common that differ by extents only."""
+    """What two calls have in common that differ by extents and ints only."""
     return tuple(part if (shape := _extents(part)) is None else (part[0], len(shape), *part[3:]) for part in key)
 
 
 def extents_of(key: Sequence[Any]) -> tuple[int, ...]:
+    """The extents and ints in a key, in order."""
     return tuple(extent for part in key for extent in _extents(part) or ())
+
+
+def _kinds(key: Sequence[Any]) -> Iterator[bool]:
+    """Whether each of them is an int."""
+    for part in key:
+        shape = _extents(part)
+        if shape is not None:
+            yield from (part[0] is int for _ in shape)
 
 
 class Templates:
@@ -48,7 +61,8 @@ class Templates:
 
     def __init__(self) -> None:
         self._seen: dict[Hashable, list[tuple[int, ...]]] = {}
-        self._made: dict[Hashable, list[tuple[Template, Group]]] = {}
+        # with the groups that were made for other extents
+        self._made: dict[Hashable, list[tuple[Template, Group, dict[tuple[int, ...], Group]]]] = {}
         self._first: dict[Hashable, tuple[tuple[int, ...], Group]] = {}  # the first trace without formulas
 
     def varying(self, call: Call) -> dict[int, tuple[bool, ...]]:
@@ -58,21 +72,23 @@ class Templates:
         place = 0
         for position, leaf in enumerate(call.leaves):
             data = leaf._data if isinstance(leaf, Tensor) else leaf
-            if places and isinstance(data, np.ndarray) and data.flags.c_contiguous:
-                found[position] = tuple(place + dim in places for dim in range(data.ndim))
-                place += data.ndim
+            count = data.ndim if isinstance(data, np.ndarray) and data.flags.c_contiguous else int(type(leaf) is int)
+            if places and count:
+                found[position] = tuple(place + dim in places for dim in range(count))
+                place += count
         return found if places else {}
 
     def _symbols(self, key: Sequence[Any]) -> list[int]:
-        """The places of extents that have been others before. Extents of 0 and 1 are traces of their own."""
-        extents = extents_of(key)
+        """The places of extents and ints that have been others before. Extents of 0 and 1 are traces of their own, and
+        so are ints beyond 64 bits."""
         seen = self._seen.get(pattern_of(key), ())
-        return [i for i, e in enumerate(extents) if e > 1 and any(other[i] != e for other in seen)]
+        return [i for i, (e, number) in enumerate(zip(extents_of(key), _kinds(key), strict=True))
+                if (-LIMIT <= e < LIMIT if number else e > 1) and any(other[i] != e for other in seen)]
 
     def check(self, call: Call, recorded: Recorded) -> None:
         """Raises `ValueError` where the first trace is another than formulas say: Python has told extents from ints."""
         first = self._first.get(pattern_of(call.key))
-        if first is None or recorded.looks or recorded.formulas is None:
+        if first is None or recorded.looks or recorded.formulas is None or recorded.formulas.numbers:
             return
         extents, group = first
         formulas = recorded.formulas
@@ -90,7 +106,7 @@ class Templates:
             template = Template(recorded, known, extents, symbols)
             group.templates.append((template, extents))
             if symbols:
-                self._made.setdefault(pattern, []).insert(0, (template, group))
+                self._made.setdefault(pattern, []).insert(0, (template, group, {template.shape(extents): group}))
         elif recorded.formulas is None:
             self._first.setdefault(pattern, (extents, group))
         seen = self._seen.setdefault(pattern, [])
@@ -102,8 +118,15 @@ class Templates:
         """Groups for a signature that is new, from templates."""
         found: list[Group] = []
         extents = extents_of(call.key)
-        for template, group in self._made.get(pattern_of(call.key), ()) if self._made else ():
-            if not group.environment.holds() or (made := template.at(extents)) is None:
+        for template, group, homes in self._made.get(pattern_of(call.key), ()) if self._made else ():
+            if not group.environment.holds():
+                continue
+            known = homes.get(template.shape(extents)) if template.fits(extents) else None
+            if known is not None:
+                if known not in found:
+                    found.append(known)
+                continue
+            if (made := template.at(extents)) is None:
                 continue
             home = next((g for g in found if g.environment is group.environment and g.take(*made)), None)
             if home is None:
@@ -112,4 +135,5 @@ class Templates:
                     continue
                 found.append(home)
             home.templates.append((template, extents))
+            homes[template.shape(extents)] = home
         return found

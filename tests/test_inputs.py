@@ -377,3 +377,108 @@ def test_recipes_are_pythons_arithmetic() -> None:
     holds = condition(extents, extents.relations.values(), {extents.symbols[0]: "n"})
     assert [k for k in range(-20, 21) if holds.value({"n": k}.__getitem__)] == [
         k for k in range(-20, 21) if k % 3 == 2 and k * k > 20 and k / 2 >= 2.5]
+
+
+# ---- ints in arguments
+
+
+def powers(x: Any, n: Any) -> Any:
+    return x * n + (abs(x) + 1) ** n - 2.0**n + n // 3 - n % 4
+
+
+def cut(x: Any, n: Any) -> Any:
+    return x[: n % 5].sum() + x[n % 3] + rt.zeros(n % 4).sum(), rt.ones(n % 3 + 1) * n, n + 1
+
+
+def unrolled(x: Any, n: Any) -> Any:
+    for i in range(n % 6):
+        x = x + i * n
+    return x
+
+
+def branched(x: Any, n: Any) -> Any:
+    if n > 25:
+        return x * n
+    return {"x": x - n, "kind": isinstance(n, int) and not isinstance(n, bool), "half": n / 2}
+
+
+def drawn(x: Any, n: Any) -> Any:
+    return rt.rand(n % 7 + 1, dtype=rt.float64) * n + x.sum()
+
+
+def nested(x: Any, p: Any) -> Any:
+    p["steps"] += 1
+    p["log"].append(p["n"] * 2)
+    return x * p["n"] + p["steps"]
+
+
+@pytest.mark.parametrize(("function", "traces"), [(powers, 2), (cut, 12), (unrolled, 7), (branched, 3), (drawn, 3)])
+def test_ints_in_arguments(function: Any, traces: int) -> None:
+    f = rt.compile(function)
+    for n in [*range(2, 51), 1, 0, -1, -7, 30, 3]:
+        x = np.linspace(-1.0, 2.0, 8) + n
+        rt.manual_seed(abs(n))
+        wanted = function(rt.from_numpy(x), n)
+        rt.manual_seed(abs(n))
+        same(numbers(f(x, n)), numbers(wanted), f"{n}")
+    assert f.traces <= traces, f.traces
+
+
+def test_ints_in_containers_of_arguments() -> None:
+    f = rt.compile(nested)
+    worlds = [{"n": 2, "steps": 0, "log": []}, {"n": 2, "steps": 0, "log": []}]
+    for n in range(20):
+        for world in worlds:
+            world["n"] = n * n
+            world["log"].clear()
+        x = np.linspace(0, 1, 3)
+        same(numbers(f(x, worlds[0])), numbers(nested(rt.from_numpy(x), worlds[1])), f"{n}")
+        assert worlds[0] == worlds[1] and type(worlds[0]["steps"]) is int
+    assert f.traces <= 3
+
+
+def test_ints_and_extents_vary_together() -> None:
+    f = rt.compile(lambda x, n: (x * n / len(x) + n * x.shape[0]).sum())
+    for n in range(40):
+        for rows in (3, 4, 5, 6):
+            x = np.linspace(1, 2, rows)
+            np.testing.assert_allclose(f(x, n), (x * n / rows + n * rows).sum(), rtol=1e-13)
+    assert f.traces <= 4 and len(f.specializations) <= 8
+
+
+def test_ints_of_any_size_and_kind() -> None:
+    f = rt.compile(lambda x, n: x * n + (n > 0))
+    for n in (1, 2, 3, 2**53 + 1, -(2**62), 2**63, 2**70, True, False, 4, 10**30, 5):
+        np.testing.assert_array_equal(f(np.ones(2), n), np.ones(2) * n + (n > 0))
+    g = rt.compile(lambda x, n: x + n * n)
+    for n in (1, 2, 3, 2**40, 5, -(2**31)):
+        if abs(n) < 2**31:
+            assert (g(np.zeros(2, np.int64), n) == n * n).all()
+        else:
+            np.testing.assert_array_equal(g(np.ones(2), n), np.ones(2) + n * n)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int32", "int64", "uint8", "bool", "complex64"])
+def test_ints_in_arguments_are_promoted_as_pythons(dtype: str) -> None:
+    x = np.array([0, 1, 1, 3]).astype(dtype)
+    calls: list[Callable[[Any, Any], Any]] = [
+        lambda x, n: x * n, lambda x, n: n - x, lambda x, n: x / n, lambda x, n: rt.where(x == n, n, x),
+        lambda x, n: x == n, lambda x, n: rt.full((2,), n), lambda x, n: rt.tensor([n, 1]), lambda x, n: x + n * 0.5]
+    for number, call in enumerate(calls):
+        f = rt.compile(call)
+        for n in (2, 3, 5, 6):
+            wanted = call(rt.from_numpy(x), n)._data
+            found = f(x, n)
+            assert found.dtype == wanted.dtype, number
+            np.testing.assert_allclose(found, wanted, rtol=1e-6)
+        assert f.traces == 2
+
+
+def test_derivatives_with_ints() -> None:
+    f = rt.compile(lambda x, n: ((x * n) ** 2 / (n + 1)).sum() + (x**n).sum())
+    for n in range(2, 20):
+        x = rt.tensor([0.5, 1.5], dtype=rt.float64, requires_grad=True)
+        f(x, n).backward()
+        wanted = 2 * n * n * x._data / (n + 1) + n * x._data ** (n - 1)
+        np.testing.assert_allclose(x.grad._data, wanted, rtol=1e-12)
+    assert f.traces == 2

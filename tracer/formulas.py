@@ -57,11 +57,14 @@ class Formulas:
         self.looks: list[int] = []  # for each symbol that values decide, the guard that gives its value
         self.sources: dict[int, Any] = {}  # what gives the values of the other symbols, by atom
         self.numbers = 0  # how many symbols are numbers
+        self.given: dict[int, Any] = {}  # the argument leaves that are such numbers
         self._tensors: dict[Any, NumberTensor] = {}
 
-    def declare(self, position: int, label: str, shape: Sequence[int], varying: Sequence[bool]) -> None:
-        """Symbols for the extents of an argument leaf that vary."""
-        if any(varying):
+    def declare(self, position: int, label: str, shape: Any, varying: Sequence[bool]) -> None:
+        """Symbols for the extents of an argument leaf that vary, or for an int."""
+        if any(varying) and not isinstance(shape, tuple):
+            self.given[position] = self.number(label, shape, position)
+        elif any(varying):
             self._shapes[position] = tuple(
                 self._symbol(f"{label}.shape[{dim}]", extent, LEAST, ExtentOf(position, dim)) if varies else extent
                 for dim, (extent, varies) in enumerate(zip(shape, varying, strict=True)))
@@ -76,10 +79,11 @@ class Formulas:
         return self.extents.symbol(name, value, low)
 
     def values(self, extents: Iterable[int], looks: Iterable[int] = ()) -> list[int | None]:
-        """The symbols' values for other extents, None for numbers; those that values decide may be missing."""
+        """The symbols' values for other extents and ints of the arguments, None for numbers found by name; those that
+        values decide may be missing."""
         given, looked = iter(extents), iter(looks)
         return [next(looked, None) if (source := self.sources.get(atom)) is None
-                else next(given) if isinstance(source, ExtentOf) else None for atom in self.extents.symbols]
+                else next(given) if isinstance(source, (ExtentOf, int)) else None for atom in self.extents.symbols]
 
     def found(self, number: int, name: str, extent: int) -> Any:
         """A symbol for an extent that a value decides: the one that guard `number` looks at."""
@@ -126,12 +130,25 @@ class Formulas:
             and self.extents.atoms[form[0][0][0]][0] == "symbol"
 
     def pinned(self, value: Any) -> Any:
-        """Attributes in which no number varies: each that does is a guard."""
+        """Attributes in which no number found by name varies: each that does is a guard."""
         if type(value) in TRACKED:
-            return self.extents.exactly(value) if self.extents.varies(value) else value
+            named = any(isinstance(self.sources.get(atom), Path) for atom in self.extents.symbols_in(value._form))
+            return self.extents.exactly(value) if named else value
         if type(value) in (tuple, list):
             return type(value)(map(self.pinned, value))
         return slice(*map(self.pinned, (value.start, value.stop, value.step))) if type(value) is slice else value
+
+    def shaping(self) -> frozenset[int]:
+        """The symbols, by atom, that types, attributes and literals hold."""
+        forms = [form for row in self.rows.values() for form in _forms(row)]
+        forms += [form for known in self.types.values() for form in _forms(known.shape)]
+        return self.extents.symbols_in(*forms)
+
+    def kind(self) -> tuple[Any, ...]:
+        """What traces in one tree have in common: the numbers that are inputs, and those they hold, with their values."""
+        numbers, shaping = self.extents.numbers, self.shaping()
+        return (frozenset(self.sources[atom] for atom in numbers),
+                frozenset((self.sources[atom], value) for atom, value in numbers.items() if atom in shaping))
 
     def conditions(self) -> Recipe | None:
         """What of the numbers has to hold whenever the trace is used."""
@@ -224,8 +241,19 @@ def formulas_of(leaves: Sequence[tuple[str, Any]], varying: dict[int, tuple[bool
     formulas = Formulas()
     for position, flags in (varying or {}).items():
         label, leaf = leaves[position]
-        formulas.declare(position, label, leaf.shape, flags)
+        formulas.declare(position, label, leaf if type(leaf) is int else leaf.shape, flags)
     return formulas
+
+
+def _forms(value: Any) -> Iterator[Any]:
+    """The formulas in nested tuples and slices."""
+    if type(value) in TRACKED:
+        yield value._form
+    elif type(value) in (tuple, list):
+        for part in value:
+            yield from _forms(part)
+    elif type(value) is slice:
+        yield from _forms((value.start, value.stop, value.step))
 
 
 @contextmanager

@@ -203,4 +203,4 @@ def _enter(tracer: Tracer, label: str, leaf: Any, position: int) -> Any:
         out = ScalarTensor.of(wrap(np.asarray(leaf, np.float64)))
         tracer.bind(out, tracer.add_input(label, weak_type(float), position), position)
         return out
-    return leaf
+    return leaf if tracer.formulas is None else tracer.formulas.given.get(position, leaf)
