@@ -9,9 +9,13 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
-__all__ = ["CONSTANT", "PYTHON", "ROUNDED", "Polynomial", "Table", "constant_of", "plus", "scaled", "times"]
+import numpy as np
+
+__all__ = ["CONSTANT", "ELEMENTARY", "FUNCTIONS", "PYTHON", "ROUNDED", "UNARY", "Polynomial", "Table", "constant_of",
+           "plus", "scaled", "times"]
 
 Product = tuple[int, ...]
 Polynomial = tuple[tuple[Product, Any], ...]
@@ -19,6 +23,16 @@ Bounds = tuple["int | None", "int | None"]
 CONSTANT: Product = ()
 ROUNDED: dict[str, Callable[[Any], int]] = {
     "ceil": math.ceil, "floor": math.floor, "trunc": math.trunc, "round": round}
+
+
+def _scalar(function: Any, value: Any) -> float:
+    return float(function(float(value)))
+
+
+ELEMENTARY = ("sqrt", "exp", "expm1", "log", "log2", "log10", "log1p", "sin", "cos", "tan", "sinh", "cosh", "tanh")
+FUNCTIONS: dict[str, Callable[[Any], float]] = {f"math_{name}": getattr(math, name) for name in ELEMENTARY}
+FUNCTIONS |= {f"np_{name}": partial(_scalar, getattr(np, name)) for name in ELEMENTARY}
+UNARY: dict[str, Callable[[Any], Any]] = {**ROUNDED, **FUNCTIONS}
 PYTHON: dict[str, Callable[[Any, Any], Any]] = {
     "+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv, "//": operator.floordiv,
     "%": operator.mod, "**": operator.pow}
@@ -61,7 +75,8 @@ class Table:
     """Atoms: their definitions, whether they are whole numbers, and what is known of the bounds of those.
 
     A definition is an operation and its polynomials: "//" and "%" of whole numbers, "f+" and so on of floats, "ceil"
-    and so on from floats to whole numbers; or ("symbol", name), or ("number", text) for a float.
+    and so on from floats to whole numbers, "math_exp" and so on to floats; or ("symbol", name), or ("number", text) for
+    a float.
     """
 
     def __init__(self) -> None:
@@ -216,11 +231,11 @@ class Table:
             elif op == "number":
                 found.append(float(a))
             else:
-                x, y = self.evaluate(a, found), None if op in ROUNDED else self.evaluate(b, found)
-                if x is None or (y is None and op not in ROUNDED):
+                x, y = self.evaluate(a, found), None if op in UNARY else self.evaluate(b, found)
+                if x is None or (y is None and op not in UNARY):
                     found.append(None)
                 else:
-                    found.append(ROUNDED[op](x) if op in ROUNDED else PYTHON[op.removeprefix("f")](x, y))
+                    found.append(UNARY[op](x) if op in UNARY else PYTHON[op.removeprefix("f")](x, y))
         return found
 
     @staticmethod

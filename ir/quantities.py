@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from .polynomials import PYTHON, ROUNDED, Polynomial, plus, scaled, times
+from .polynomials import FUNCTIONS, PYTHON, ROUNDED, Polynomial, plus, scaled, times
 
 __all__ = ["TRACKED", "Deferred", "Extent", "Measure", "Tracked", "is_symbolic", "plain", "product", "whole"]
 
@@ -96,6 +96,19 @@ class Tracked:
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
         return np.array(self._home.exactly(self), dtype=dtype)
+
+    def function(self, name: str) -> Any:
+        """An elementary function of the number, as `math_exp` or `np_exp`."""
+        return self._home.opaque(name, self, None, FUNCTIONS[name](self._value))
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
+        """NumPy's functions: elementary ones are formulas, others ask for the number, unless they are of tensors."""
+        if not all(type(v) in TRACKED or isinstance(v, (int, float, complex, np.ndarray, np.generic)) for v in inputs):
+            return NotImplemented
+        if method == "__call__" and not options and f"np_{ufunc.__name__}" in FUNCTIONS:
+            return self.function(f"np_{ufunc.__name__}")
+        given = [v._home.exactly(v) if type(v) in TRACKED else v for v in inputs]
+        return getattr(ufunc, method)(*given, **options)
 
     def _shown(self) -> Any:
         return self._value if self._home.unseen() else self._home.exactly(self)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from .extents import Extents, Relation
-from .polynomials import CONSTANT, ROUNDED, Polynomial
+from .polynomials import CONSTANT, UNARY, Polynomial
 
 __all__ = ["LIMIT", "Recipe", "condition", "recipe"]
 
@@ -33,7 +33,7 @@ class Recipe:
     def value(self, get: Callable[[Any], Any]) -> Any:
         """What it gives where `get` says what sources stand for. Raises what Python's arithmetic raises."""
         if self._run is None:
-            scope: dict[str, Any] = {"inf": math.inf, "nan": math.nan, "fits": _fits, **ROUNDED}
+            scope: dict[str, Any] = {"inf": math.inf, "nan": math.nan, "fits": _fits, **UNARY}
             names = ", ".join(f"s{i}" for i in range(len(self.sources)))
             exec(f"def run({names}):\n{self.text}", scope)
             self._run = scope["run"]
@@ -113,7 +113,7 @@ class _Writer:
         if op == "number":
             return f"({a})" if a.startswith("-") else str(a)
         name = f"v{len(self._names)}"
-        expression = f"{op}({self._sum(a)})" if op in ROUNDED \
+        expression = f"{op}({self._sum(a)})" if op in UNARY \
             else f"{self._sum(a)} {op.removeprefix('f')} {self._sum(b)}"
         self.lines.append(f"{name} = {expression}")
         return name

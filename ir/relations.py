@@ -8,7 +8,7 @@ from typing import Any
 
 from .extents import Extents, Relation
 from .graph import note_of
-from .polynomials import CONSTANT, PYTHON, Polynomial
+from .polynomials import CONSTANT, FUNCTIONS, PYTHON, Polynomial
 
 __all__ = ["described", "relations_of", "symbols_of"]
 
@@ -57,6 +57,8 @@ def _atoms(extents: Extents) -> list[Any]:
             found.append(sympy.Float(a))
         elif op in rounded:
             found.append(rounded[op](value(a)))
+        elif op in FUNCTIONS:
+            found.append(sympy.Function(op.replace("_", "."))(value(a)))
         else:
             found.append(binary[op.removeprefix("f")](value(a), value(b)))
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import keyword
 import os
 import re
@@ -10,6 +11,7 @@ import warnings
 from collections.abc import Callable
 from functools import partial, update_wrapper
 from typing import Any, TypeVar, overload
+from weakref import WeakValueDictionary
 
 import numpy as np
 
@@ -37,6 +39,7 @@ __all__ = ["CompiledFunction", "compile"]
 F = TypeVar("F", bound=Callable[..., Any])
 BUDGET = 128
 CHECK = "RETAPE_CHECK"
+_number = itertools.count()
 SIGNATURES = 4096  # for more, what serves a call is looked for anew
 OTHERS = 32  # groups of traces that are kept for surroundings that may come back
 
@@ -64,7 +67,8 @@ class CompiledFunction:
         self.budget = budget
         self.fallback = fallback
         self.numerics = numerics
-        self.traces = 0
+        self._traced_here = 0
+        self._methods: WeakValueDictionary[int, CompiledFunction] = WeakValueDictionary()  # of instances
         self._entry: Callable[[tuple[Any, ...]], Any] | None = None
         self._known: dict[Any, list[Group]] = {}
         self._templates = Templates()
@@ -91,7 +95,7 @@ class CompiledFunction:
         bound = instance.__dict__.setdefault("_compiled_methods", {}) if hasattr(instance, "__dict__") else {}
         name = self.function.__name__
         if name not in bound:
-            bound[name] = type(self)(
+            bound[name] = self._methods[next(_number)] = type(self)(
                 self.function.__get__(instance, owner), self.budget, self.fallback, self.numerics)
         return bound[name]
 
@@ -153,13 +157,23 @@ class CompiledFunction:
         return self._call(args, kwargs).leaves
 
     @property
+    def traces(self) -> int:
+        """How often a call was traced; of a method that a class has, for all instances that there are."""
+        return self._traced_here + sum(method.traces for method in self._methods.values())
+
+    @property
     def specializations(self) -> list[Specialization]:
-        """All traces so far."""
+        """All traces so far; of a method that a class has, those for its instances."""
+        if self._methods:
+            return [known for method in self._methods.values() for known in method.specializations]
         groups = dict.fromkeys(group for groups in self._known.values() for group in groups)
         return [known for group in groups for known in group.traces]
 
     def explain(self) -> str:
-        """What was traced, on what each trace depends, and what the code does that compiled calls don't repeat."""
+        """What was traced, on what each trace depends, and what the code does that compiled calls don't repeat. Of a
+        method that a class has, for each instance that it was called on."""
+        if self._methods:
+            return "\n".join(method.explain() for method in self._methods.values())
         lines = [f"{self.__qualname__}: {len(self.specializations)} trace(s)"]
         environments = dict.fromkeys(known.environment for known in self.specializations)
         lines += [f"  note: {line}" for line in dict.fromkeys(n for e in environments for n in notices(e))]
@@ -291,7 +305,7 @@ class CompiledFunction:
             outputs = [out for out in (*recorded.outputs, *recorded.extra) if isinstance(out, Tensor)]
             found = {path: path.expected for path in environment.paths}
             known.effects.repeat_on(Setting(call.leaves, found, call.given), outputs)
-        self.traces += 1
+        self._traced_here += 1
 
     def _over_budget(self, call: Call, fitting: list[Group]) -> Any:
         """Run eagerly what no trace is known for and none may be added; one warning says so."""
@@ -331,10 +345,10 @@ def compile(function: Any = None, *, budget: int = BUDGET, fallback: str = "eage
     """Compile a function, as `@rt.compile`, `@rt.compile(budget=...)` or `rt.compile(f)`.
 
     Arguments may be tensors, arrays, numbers and nested tuples, lists and dicts of them. Where no argument is a tensor,
-    results are ndarrays and NumPy numbers. Floats are inputs of the compiled code; ints, strings, bools and None are
-    part of the signature. Raises `UnsupportedOp` where the function does something that can't be compiled. Where
-    generated code itself can't be built, which would be a bug of retape, the function runs eagerly with a warning, or
-    raises `KernelFailed` under `fallback="error"`.
+    results are ndarrays and NumPy numbers. Floats are inputs of the compiled code, ints from their second value on;
+    strings, bools and None are part of the signature. Raises `UnsupportedOp` where the function does something that
+    can't be compiled. Where generated code itself can't be built, which would be a bug of retape, the function runs
+    eagerly with a warning, or raises `KernelFailed` under `fallback="error"`.
 
     Where the environment variable `RETAPE_CHECK` is 1, each call of the function also runs eagerly and is compared;
     `CheckFailed` is raised where they differ.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable
+from math import exp
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
@@ -150,6 +151,12 @@ def with_items(o: Any, x: Any) -> Any:
     return x * (k * o.t) + k / o.t + o.lr**2 * n + n * o.t // 2 + (n + o.t) % 3 - o.t / (n + 1) + o.seen
 
 
+def warmed_up(o: Any, x: Any) -> Any:
+    o.t += 1
+    o.lr = 0.1 * math.sqrt(1 - 0.999**o.t) / (1 - 0.9**o.t) * (1 + math.cos(math.pi * o.t / 50)) + exp(-o.t)
+    return x * o.lr
+
+
 class Pair(NamedTuple):
     first: int
     second: float
@@ -168,7 +175,8 @@ PROGRAMS = [
     (holder(entries, d={"n": 1}, items=[1.5, 2.0]), 20, 2), (holder(exchanged, t=1, u=5), 20, 2),
     (holder(kept, lambda o, c: setattr(o, "lr", 1 / (c + 2)), t=0, lr=0.5, log=[], last=0.0, both=None), 20, 4),
     (holder(in_tensors, lambda o, c: setattr(o, "lr", 1 / (c + 2)), t=0, lr=0.6), 12, 2),
-    (holder(looks_and_numbers, t=0), 60, 4), (holder(with_items, t=0, lr=0.5, seen=0.0), 30, 8),
+    (holder(warmed_up, t=0, lr=0.0), 60, 3), (holder(looks_and_numbers, t=0), 60, 4),
+    (holder(with_items, t=0, lr=0.5, seen=0.0), 30, 8),
     (holder(gradients, lambda o, c: setattr(o, "lr", o.lr + 1), t=0, lr=0.5), 12, 2),
     (holder(in_tuples, state=(0, (1.0, 2)), pair=Pair(3, 0.5)), 12, 2), (holder(negative, t=3), 12, 4),
 ]
@@ -307,6 +315,25 @@ def test_numbers_in_checked_functions_and_prints(monkeypatch: Any, capsys: Any) 
     assert o.t == 5 and f.traces == 2
 
 
+def test_a_class_tells_of_the_methods_of_its_instances() -> None:
+    class Rule:
+        def __init__(self, rate: float) -> None:
+            self.rate = rate
+
+        @rt.compile
+        def step(self, x: Any) -> Any:
+            return x * self.rate
+
+    assert Rule.step.traces == 0 and "0 trace(s)" in Rule.step.explain()
+    rules = [Rule(0.5), Rule(0.25)]
+    for rule in rules:
+        for n in (2, 3, 4):
+            rule.rate *= 2
+            assert rule.step(np.ones(n))[0] == rule.rate
+    assert Rule.step.traces == sum(rule.step.traces for rule in rules) == 4
+    assert len(Rule.step.specializations) == 6 and Rule.step.explain().count("3 trace(s)") == 2
+
+
 def test_explain_shows_numbers_and_their_guards() -> None:
     o = SimpleNamespace(t=0)
 
@@ -356,6 +383,19 @@ def test_threads_see_numbers_not_formulas() -> None:
     for thread in threads:
         thread.join()
     assert not errors and type(o.lr) is float
+
+
+def test_numpys_functions_of_numbers() -> None:
+    o = SimpleNamespace(t=1)
+    f = rt.compile(lambda x: x * np.sqrt(o.t) + np.log(o.t) * x + np.add(o.t, 1) * np.multiply(x, o.t))
+    for t in (1, 2, 3, 4, 3):
+        o.t = t
+        np.testing.assert_allclose(f(np.ones(2)), np.sqrt(t) + np.log(t) + (t + 1) * t, rtol=1e-14)
+    assert f.traces == 4
+    f = rt.compile(lambda x, n: x * np.sqrt(n) + math.log2(len(x)) * np.cos(n))
+    for n in range(3, 20):
+        np.testing.assert_allclose(f(np.ones(n), n), np.sqrt(n) + np.log2(n) * np.cos(n), rtol=1e-14)
+    assert f.traces == 2 and math.sqrt(4) == 2 and type(math.sqrt).__name__ == "builtin_function_or_method"
 
 
 def test_recipes_are_pythons_arithmetic() -> None:

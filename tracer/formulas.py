@@ -8,11 +8,14 @@ Shapes of results follow from the operations' own type rules, run on formulas: w
 from __future__ import annotations
 
 import builtins
+import math
 import sys
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import wraps
+from types import BuiltinFunctionType
 from typing import Any
 
 import numpy as np
@@ -20,6 +23,7 @@ import numpy as np
 from retape.ir import Node, TensorType
 from retape.ir.extents import Extent, Extents, is_symbolic, plain
 from retape.ir.graph import Origin
+from retape.ir.polynomials import ELEMENTARY
 from retape.ir.quantities import TRACKED
 from retape.ir.recipes import Recipe, condition, recipe
 from retape.ir.types import weak_type
@@ -145,7 +149,7 @@ class Formulas:
         return self.extents.symbols_in(*forms)
 
     def kind(self) -> tuple[Any, ...]:
-        """What traces in one tree have in common: the numbers that are inputs, and those they hold, with their values."""
+        """What traces in one tree have in common: the numbers that are inputs, and the values of those they hold."""
         numbers, shaping = self.extents.numbers, self.shaping()
         return (frozenset(self.sources[atom] for atom in numbers),
                 frozenset((self.sources[atom], value) for atom, value in numbers.items() if atom in shaping))
@@ -265,6 +269,12 @@ def standing_in(formulas: Formulas | None, environment: Environment) -> Iterator
             number = formulas.number(path.name, path.expected, path)
             anchor, keys = path.anchor
             standing[anchor] = _placed(standing.get(anchor, anchor.expected), keys, number)
+        for path in environment.paths:  # `from math import sqrt`
+            if path.check == "same" and isinstance(path.expected, BuiltinFunctionType) \
+                    and isinstance(path.home(), dict):
+                name = str(getattr(path.expected, "__name__", ""))
+                if _functions.get(name) is path.expected:
+                    standing[path] = _seen_functions[name]
     places = [(path, path.home(), value) for path, value in standing.items()]
     try:
         for path, home, value in places:
@@ -303,6 +313,7 @@ _EXTENTS = (Extents.__init__.__code__.co_filename, plain.__code__.co_filename)
 # ---- `len`
 
 _length = builtins.len
+_functions = {name: getattr(math, name) for name in ELEMENTARY}
 _lock = threading.Lock()
 _inside = 0
 
@@ -314,16 +325,34 @@ def _seen_length(obj: Any, /) -> Any:
     return _length(obj)
 
 
+def _seen(name: str) -> Any:
+    """A function of `math` that gives the formula of a number where such a trace is taken in this thread."""
+    function = _functions[name]
+
+    @wraps(function)
+    def seen(x: Any, /, *others: Any) -> Any:
+        if not others and type(x) in TRACKED and state.tracer is not None and state.tracer.formulas is not None:
+            return x.function(f"math_{name}")
+        return function(x, *others)
+
+    return seen
+
+
+_seen_functions = {name: _seen(name) for name in ELEMENTARY}
+
+
 @contextmanager
 def seen_lengths() -> Iterator[None]:
-    """Have `len(x)` keep its formula while a trace is taken: Python itself turns what `__len__` gives into an int.
+    """Have `len(x)` and `math.sqrt(n)` keep their formulas while a trace is taken: Python itself turns what `__len__`
+    gives into an int, and `math` what it is given into a float.
 
-    For everything but tensors in such a trace, and in all other threads, `len` is what it was.
+    For everything but tensors and formulas in such a trace, and in all other threads, they are what they were.
     """
     global _inside
     with _lock:
         _inside += 1
         builtins.len = _seen_length
+        vars(math).update(_seen_functions)
     try:
         yield
     finally:
@@ -331,3 +360,4 @@ def seen_lengths() -> Iterator[None]:
             _inside -= 1
             if not _inside:
                 builtins.len = _length
+                vars(math).update(_functions)
