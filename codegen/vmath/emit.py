@@ -52,6 +52,29 @@ def load(name: str, table: Callable[[], Sequence[float]], index: Value) -> Value
     return Value(builder, builder.load(builder.gep(known, [_LLVM["i64"](0), index.ir], inbounds=True)))
 
 
+def branch(
+    name: str, condition: Value, usual: Callable[[], Value], rare: Callable[..., Value], arguments: Sequence[Value]
+) -> Value:
+    """`value.usually`: the rare function is one of the kernel's module."""
+    builder, kind = condition.builder, arguments[0].ir.type
+    function = builder.module.globals.get(f"retape_rare_{name}")
+    if function is None:
+        function = ir.Function(builder.module, ir.FunctionType(kind, [kind] * len(arguments)), f"retape_rare_{name}")
+        function.linkage = "internal"
+        function.attributes.add("noinline")
+        inside = ir.IRBuilder(function.append_basic_block())
+        inside.ret(rare(*(Value(inside, a) for a in function.args)).ir)
+    with builder.if_else(condition.ir, likely=True) as (then, otherwise):
+        with then:
+            first, first_block = usual().ir, builder.block
+        with otherwise:
+            second, second_block = builder.call(function, [a.ir for a in arguments]), builder.block
+    result = builder.phi(kind)
+    result.add_incoming(first, first_block)
+    result.add_incoming(second, second_block)
+    return Value(builder, result)
+
+
 def prefer_wide_vectors(function: Any) -> None:
     """Let LLVM use 512-bit vectors where the CPU has them; elsewhere the attribute means nothing.
 

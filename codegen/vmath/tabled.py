@@ -5,7 +5,8 @@ exponential function ..." (ACM TOMS 16, 1990, and 15, 1989). The logarithm: x = 
 c whose reciprocals have 16 bits, so that r = m/c - 1 comes from exact products; log(x) = k ln2 + log(c) + log(1+r) is
 formed as a sum of two floats. The exponential: n/128 of an octave is taken from a table, the rest is a short series.
 
-A table is a load for each number, which vectors would have to gather: `power` has the form for loops.
+A table is a load for each number, which vectors would have to gather: `power` has the form for loops. It is also what
+is called here for all that is rare: powers of numbers that aren't positive or are subnormal, and powers out of range.
 """
 
 from __future__ import annotations
@@ -14,10 +15,10 @@ import math
 from decimal import Decimal, localcontext
 from functools import cache
 
-from retape.codegen.vmath.exp_log import clamp
+from retape.codegen.vmath import power
 from retape.codegen.vmath.formats import F64
-from retape.codegen.vmath.power import head, pow_special, pow_wide
-from retape.codegen.vmath.value import Scalar, bits, constant, f32, f64, fabs, from_bits, is_f32, lookup, select
+from retape.codegen.vmath.power import head
+from retape.codegen.vmath.value import Scalar, bits, fabs, from_bits, is_f32, lookup, usually
 
 PARTS = 128
 ROOT = 0x3FE6B00000000000
@@ -61,20 +62,16 @@ def exp_table() -> tuple[float, ...]:
 
 
 def log_pair(x: Scalar) -> tuple[Scalar, Scalar]:
-    """log(x) for f64 x > 0 as head + tail, the head of 26 bits; relative error about 2^-66."""
-    pattern = bits(x)
-    tiny = pattern < 1 << 52
-    pattern = select(tiny, bits(x * 2.0**54), pattern)
-    offset = select(tiny, constant(x, 2.0**52 + 1023 + 54), constant(x, 2.0**52 + 1023))
-    place = pattern - ROOT
+    """log(x) for normal f64 x > 0 as head + tail, the head of 26 bits; relative error about 2^-66."""
+    place = bits(x) - ROOT
     e = (place + (1023 << 52)) >> 52
-    k = from_bits(e | 0x4330000000000000) - offset  # e in the low bits of 2^52 is added to it
-    m = from_bits(pattern - (e << 52) + (1023 << 52))
+    k = from_bits(e | 0x4330000000000000) - (2.0**52 + 1023)  # e in the low bits of 2^52 is added to it
+    m = bits(x) - (e << 52) + (1023 << 52)
     row = ((place >> 45) & (PARTS - 1)) << 2
     inverse, first, second = (lookup("log", log_table, row + word) for word in range(3))
     # m is rounded to 16 bits: so r_head has 26, its square is exact, and where |r| is least it is 0.
-    m_head = from_bits((bits(m) + (1 << 35)) & 0xFFFFFFF000000000)
-    r_head, r_tail = m_head * inverse - 1.0, (m - m_head) * inverse
+    m_head = from_bits((m + (1 << 35)) & 0xFFFFFFF000000000)
+    r_head, r_tail = m_head * inverse - 1.0, (from_bits(m) - m_head) * inverse
     r = r_head + r_tail
     known = k * LN2_HEAD + first
     near = known + r
@@ -91,34 +88,25 @@ def log_pair(x: Scalar) -> tuple[Scalar, Scalar]:
 
 
 def exp_pair(high: Scalar, low: Scalar) -> Scalar:
-    """e^(high + low), f64, for |low| < 0.01. Beyond the range of results it is any number."""
-    shift = F64.magic + 2 * F64.bias * PARTS
-    t = high * (PARTS / math.log(2.0)) + shift
-    n = t - shift
+    """e^(high + low), f64, for |high| < 700 and |low| < 0.01."""
+    t = high * (PARTS / math.log(2.0)) + F64.magic
+    n = t - F64.magic
     r = (high - n * PART_HEAD) + (low - n * PART_TAIL)
     row = (bits(t) & (PARTS - 1)) << 1
-    both = (bits(t) >> 7) << 52  # as in `formats.scaling`
-    half = (both >> 1) & (F64.top >> 1 & F64.top)
-    power = lookup("exp", exp_table, row) * from_bits(half)
+    factor = from_bits(bits(lookup("exp", exp_table, row)) + ((bits(t) >> 7) << 52))
     square = r * r
     series = (0.5 + r * (1 / 6)) + square * ((1 / 24 + r * (1 / 120)) + square * (1 / 720))
     rest = (lookup("exp", exp_table, row + 1) + r) + square * series
-    return (power + power * rest) * from_bits(both - half)
-
-
-def pow_magnitude(a: Scalar, y: Scalar) -> Scalar:
-    """a^y for f64 0 < a < inf; y may be infinite."""
-    log_head, log_tail = log_pair(a)
-    y = clamp(y, -(2.0**70), 2.0**70)  # products with a logarithm stay finite
-    y_head = head(y)
-    high = y_head * log_head
-    power = exp_pair(high, (y - y_head) * log_head + y * log_tail)
-    power = select(high > 710.0, constant(a, math.inf), power)
-    return select(high < -746.0, constant(a, 0.0), power)
+    return factor + factor * rest
 
 
 def pow(x: Scalar, y: Scalar) -> Scalar:
     """x^y."""
     if is_f32(x):
-        return pow_special(x, y, f32(pow_wide(f64(fabs(x)), f64(y))))
-    return pow_special(x, y, pow_magnitude(fabs(x), y))
+        return power.pow(x, y)
+    log_head, log_tail = log_pair(x)
+    y_head = head(y)
+    high = y_head * log_head
+    low = (y - y_head) * log_head + y * log_tail
+    ordinary = (bits(x) - (1 << 52) < 0x7FE0000000000000) & (fabs(high) < 700.0)
+    return usually("pow", ordinary, lambda: exp_pair(high, low), power.pow, x, y)

@@ -216,6 +216,18 @@ def lookup(name: str, table: Callable[[], Sequence[float]], index: Scalar) -> Sc
     return np.float64(table()[int(index)])
 
 
+def usually(
+    name: str, condition: Scalar, usual: Callable[[], Scalar], rare: Callable[..., Scalar], *arguments: Scalar
+) -> Scalar:
+    """What `usual` computes where the condition holds, else `rare` of some numbers, which compiled code calls as a
+    function with this name. A branch, so not for loops."""
+    if isinstance(condition, Value):
+        from retape.codegen.vmath.emit import branch
+
+        return branch(name, condition, usual, rare, arguments)
+    return usual() if condition else rare(*arguments)
+
+
 def horner(x: Scalar, coefficients: Sequence[float]) -> Scalar:
     """The polynomial with these coefficients, constant first, by Horner's rule."""
     result: Scalar = coefficients[-1]
