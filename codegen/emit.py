@@ -28,7 +28,7 @@ from .indexed import (
     scatter,
 )
 from .loops import Choice, build_nest
-from .lowered import Emitted
+from .lowered import Emitted, Walk
 from .piecewise import chosen, is_cut, piece, piece_strides, shift
 from .reduce import embed, reduction
 from .regions import cuts
@@ -240,7 +240,14 @@ class Writer:
                        tuple(a.view for a in accesses), tuple(self.body.ints),
                        self.body.nest.extents[0],
                        divide(self.body.nest, [n for n in self.nodes if not self._along_rows(n)], self.results,
-                              self.accesses, self.order))
+                              self.accesses, self.order), self._walks())
+
+    def _walks(self) -> tuple[Walk, ...]:
+        if any(map(is_cut, self.nodes)) or any(s < 0 for _, a in self.parameters for s in a.strides):
+            return ()
+        inner, written = self.body.nest.extents[1:], {self.order[node] for node in self.results}
+        return tuple(Walk(a.strides[0], sum((e - 1) * s for e, s in zip(inner, a.strides[1:], strict=True)),
+                          number in written) for number, (_, a) in enumerate(self.parameters))
 
     def variable(self, node: Node, level: int, section: int, text: str | Choice) -> str:
         """A new variable for a value, assigned at a level. What is known per row is known in all sections."""

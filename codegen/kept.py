@@ -23,8 +23,9 @@ from retape.ir.fingerprint import Untold, fingerprint
 
 from . import cache, identity
 from .linking import lifetimes
-from .lowered import KernelStep, Lowered
+from .lowered import KernelStep, Lowered, PanelStep
 from .packing import pack, unpack
+from .threads import get_num_threads
 
 __all__ = ["prepared", "sources"]
 
@@ -40,7 +41,9 @@ def prepared(graph: Graph, strict: bool = False, stored: int = 0, varied: bool =
     """
     store = cache.current()
     told = None if varied or store.why else fingerprint(graph, strict, stored, in_place)
-    name = "" if told is None else cache.key(PROGRAM, sources(), told)
+    # how much room the panels of a product have is decided by the number of threads
+    products = any(node.op.name == "matmul" for node in graph.nodes)
+    name = "" if told is None else cache.key(PROGRAM, sources(), told, get_num_threads() if products else 0)
     with paused:
         found = _found(store, name)
         if found is not None:
@@ -105,7 +108,8 @@ def _texts(graph: Graph, strict: bool, stored: int, in_place: bool) -> Callable[
 
         with paused:
             steps = lower(graph, strict, stored, False, in_place).steps
-        emitted = [step.emitted for step in steps if isinstance(step, KernelStep)]
+        kernels = [step.kernel if isinstance(step, PanelStep) else step for step in steps]
+        emitted = [step.emitted for step in kernels if isinstance(step, KernelStep)]
         return {kernel.source: kernel.readable for kernel in reversed(emitted)}
 
     return texts

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .kernels import Kernel, kernel_for
-from .lowered import HostStep, KernelStep, Lowered, ProductStep
+from .lowered import HostStep, KernelStep, Lowered, PanelStep, ProductStep
 from .threads import get_num_threads
 from .views import Buffer, View
 
@@ -49,11 +49,13 @@ def link(lowered: Lowered) -> Linked:
         elif isinstance(step, ProductStep):
             linked.steps.append(_product_row(step))
         else:
-            text = step.emitted.source, step.emitted.pointers
+            emitted = step.kernel.emitted if isinstance(step, PanelStep) else step.emitted
+            text = emitted.source, emitted.pointers
             kernel = known.get(text)
             if kernel is None:
-                kernel = known[text] = kernel_for(step.emitted, **options)
-            linked.steps.append(_kernel_row(step, kernel.built.address))
+                kernel = known[text] = kernel_for(emitted, **options)
+            at = kernel.built.address
+            linked.steps.append(_panel_row(step, at) if isinstance(step, PanelStep) else _kernel_row(step, at))
     linked.keep = [kernel.built for kernel in known.values()]
     shown: dict[str, Kernel] = {}
     for (source, _), kernel in known.items():
@@ -80,6 +82,23 @@ def _product_row(step: ProductStep) -> Row:
     product = blas_threads.divided(get_num_threads(), step.work, step.batch, step.arguments)
     return Row(product.address, product.ints, product.extent, product.grain, step.operands, product.work,
                product.shared)
+
+
+def _panel_row(step: PanelStep, address: int) -> Row:
+    from .native import blas_threads
+    from .native.panels import Reader, panelled
+
+    given, emitted, rows = step.product.arguments, step.kernel.emitted, step.rows
+    product = blas_threads.in_panels(rows, given)
+    iterations = emitted.extent // given["m"]  # to a row
+    panels = -(-given["m"] // rows)
+    moves = step.kernel.chunks.strides if step.kernel.chunks else [0] * len(step.reads)
+    strides = [None if reads else move for reads, move in zip(step.reads, moves, strict=True)]
+    reader = Reader(address, emitted.ints, rows * iterations, emitted.extent, strides)
+    run, ints = panelled((product.address, product.ints), reader, panels, -(-panels // step.lanes),
+                         rows * given["n"] * step.scratch.buffer.dtype.itemsize)
+    work = step.product.work + emitted.extent * emitted.division.work
+    return Row(run, ints, step.lanes, product.grain, step.operands, work if product.grain else 0.0, product.shared)
 
 
 def holding() -> Hold:

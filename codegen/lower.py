@@ -20,8 +20,9 @@ from retape.ir.types import COMPLEX
 
 from .assembly import begin, finish
 from .fuse import Group, fuse
-from .lowered import HostStep, KernelStep, Lowered, ProductStep, Step
+from .lowered import HostStep, KernelStep, Lowered, PanelStep, ProductStep, Step
 from .moved import compute_pieces
+from .panels import join_panels
 from .pieces import read_in_pieces
 from .placement import place, place_views
 from .places import find_places
@@ -31,7 +32,7 @@ from .sums import order_sums
 from .tiny import emit_tiny, suits
 from .views import Buffer, View, apply_view, contiguous_view
 
-__all__ = ["HostStep", "KernelStep", "Lowered", "ProductStep", "Step", "lower"]
+__all__ = ["HostStep", "KernelStep", "Lowered", "PanelStep", "ProductStep", "Step", "lower"]
 
 
 def lower(graph: Graph, strict: bool = False, stored: int = 0, varied: bool = False, in_place: bool = False) -> Lowered:
@@ -53,6 +54,7 @@ def lower(graph: Graph, strict: bool = False, stored: int = 0, varied: bool = Fa
     if not tiny:
         graph = compute_pieces(read_in_pieces(graph))
     lowered = _Lowering(_with_copies(graph), strict, in_place).run(owners, tiny, given.outputs[:stored])
+    join_panels(lowered)
     lowered.graph = given  # nothing asks for the graph that was placed, and it is as large
     return lowered
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from retape.ir import Graph, i64
 from retape.ir.graph import Node, Origin
 
 from .views import Buffer, View
 
-__all__ = ["WAKING", "WHOLE", "Chunks", "Division", "Emitted", "HostStep", "KernelStep", "Lowered", "ProductStep",
-           "Step"]
+__all__ = ["WAKING", "WHOLE", "Chunks", "Division", "Emitted", "HostStep", "KernelStep", "Lowered", "PanelStep",
+           "ProductStep", "Step", "Walk"]
 
 # From this much work in rows that can be shared a tape wakes the workers of the pool. [to wake a thread takes the
 # caller 9 to 14 us, and until that works some 20 more; a row of 33 us alone then takes 45, one of 480 takes 320]
@@ -46,12 +46,22 @@ class Chunks:
     strides: tuple[int, ...]
 
 
+class Walk(NamedTuple):
+    """What a pointer does: the elements from one iteration of the outermost loop to the next, how far from where it
+    begins an iteration reaches at most, and whether it is written."""
+
+    step: int
+    reach: int
+    written: bool
+
+
 @dataclass(frozen=True, slots=True)
 class Emitted:
     """A kernel's text in canonical names (equal kernels have equal text), and what a call of it needs.
 
-    `readable` is the same text with the graph's names and the user's lines, from `labels` (a name and an origin for
-    each variable) and `operands` (a name for each pointer).
+    `walks` tells how each pointer moves, where they all move forwards alone and lowering is going on. `readable` is the
+    same text with the graph's names and the user's lines, from `labels` (a name and an origin for each variable) and
+    `operands` (a name for each pointer).
     """
 
     source: str
@@ -62,6 +72,7 @@ class Emitted:
     ints: tuple[int, ...]
     extent: int
     division: Division = WHOLE
+    walks: tuple[Walk, ...] = ()
 
     @property
     def readable(self) -> str:
@@ -94,6 +105,27 @@ class ProductStep:
 
 
 @dataclass(frozen=True, slots=True)
+class PanelStep:
+    """A product in panels of `rows` of its rows, each of which a kernel reads at once: the product is never whole.
+
+    `reads` says which of the kernel's pointers are the product, `scratch` holds a panel for each of `lanes`, which may
+    run at the same time.
+    """
+
+    product: ProductStep
+    kernel: KernelStep
+    reads: tuple[bool, ...]
+    rows: int
+    lanes: int
+    scratch: View
+
+    @property
+    def operands(self) -> tuple[View, ...]:
+        own = zip(self.kernel.emitted.views, self.reads, strict=True)
+        return (*self.product.operands[:2], self.scratch, *(self.scratch if reads else view for view, reads in own))
+
+
+@dataclass(frozen=True, slots=True)
 class HostStep:
     """An operation that runs its eager form in Python; its result becomes the buffer's memory."""
 
@@ -102,7 +134,7 @@ class HostStep:
     result: Buffer
 
 
-Step = KernelStep | ProductStep | HostStep
+Step = KernelStep | ProductStep | PanelStep | HostStep
 
 
 @dataclass(slots=True)

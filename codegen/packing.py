@@ -20,7 +20,7 @@ from retape.ir import CATALOGUE, Graph, Node
 from retape.ir.fingerprint import Untold, decoded, encoded, type_from, type_told
 from retape.ir.types import DTYPES
 
-from .lowered import Chunks, Division, Emitted, HostStep, KernelStep, Lowered, ProductStep, Step
+from .lowered import Chunks, Division, Emitted, HostStep, KernelStep, Lowered, PanelStep, ProductStep, Step
 from .views import Buffer, View
 
 __all__ = ["pack", "unpack"]
@@ -107,6 +107,9 @@ class _Packing:
         if isinstance(step, ProductStep):
             arguments = [(name, encoded(value)) for name, value in step.arguments.items()]
             return "product", [self.view(view) for view in step.operands], arguments, step.batch
+        if isinstance(step, PanelStep):
+            return ("panels", self._step(step.product), self._step(step.kernel), step.reads, step.rows, step.lanes,
+                    self.view(step.scratch))
         node = step.node
         if CATALOGUE.get(node.op.name) is not node.op:
             raise Untold(node.op.name)
@@ -147,6 +150,9 @@ def unpack(rows: Row, graph: Graph, strict: bool, texts: Callable[[], dict[str, 
         if kind == "product":
             (a, b, c), arguments, batch = rest
             return ProductStep((views[a], views[b], views[c]), {n: decoded(v) for n, v in arguments}, batch)
+        if kind == "panels":
+            product, kernel, reads, count, lanes, scratch = rest
+            return _panels(step(product), step(kernel), reads, count, lanes, views[scratch])
         if kind == "host":
             name, attrs, type, known, operands, result = rest
             node = _host(name, decoded(attrs), type, known, graph)
@@ -154,13 +160,18 @@ def unpack(rows: Row, graph: Graph, strict: bool, texts: Callable[[], dict[str, 
         chosen, ints, chunks = rest
         source, pointers, extent, grain, chunk, work = sources[kind]
         emitted = Reread(source, {}, (), pointers, tuple([views[v] for v in chosen]), ints, extent,
-                         Division(grain, chunk, work), texts)
+                         Division(grain, chunk, work), texts=texts)
         return KernelStep(emitted, None if chunks is None else Chunks(*chunks))
 
     return Lowered(
         graph, strict, steps=[step(row) for row in steps], inputs=buffers[:inputs],
         outputs=[(operand(told), copied) for told, copied in outputs], buffers=buffers[inputs:-1], status=buffers[-1],
         offsets=dict(zip([buffers[b] for b in placed], offsets, strict=True)), workspace=size, final=final)
+
+
+def _panels(product: Step, kernel: Step, reads: tuple[bool, ...], rows: int, lanes: int, scratch: View) -> PanelStep:
+    assert isinstance(product, ProductStep) and isinstance(kernel, KernelStep)
+    return PanelStep(product, kernel, reads, rows, lanes, scratch)
 
 
 def _array(told: Any, buffer: Buffer, graph: Graph) -> Any:

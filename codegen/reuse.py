@@ -65,7 +65,7 @@ class Emitter:
                 words[position] = real[number].offset + more
             ints = tuple(words)
         return Emitted(known.source, known.labels, known.operands, known.pointers, tuple(found), ints, known.extent,
-                       known.division)
+                       known.division, known.walks)
 
     def _template(
         self, group: Group, views: dict[Node, View], nodes: list[Node], stored: set[Node], inlined: set[Node]

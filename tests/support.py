@@ -18,7 +18,7 @@ from retape.codegen import kept
 from retape.codegen import lower as lowering
 from retape.codegen.kernels import Kernel
 from retape.codegen.lower import lower
-from retape.codegen.lowered import HostStep, KernelStep, Lowered, ProductStep
+from retape.codegen.lowered import HostStep, KernelStep, Lowered, PanelStep, ProductStep
 from retape.codegen.packing import pack, unpack
 from retape.codegen.program import compile_graph
 from retape.codegen.views import Buffer, View
@@ -148,6 +148,9 @@ class _Unjitted:
             Kernel(step.emitted).run_python(pointers, 0, step.emitted.extent)
         elif isinstance(step, ProductStep):
             self.product(step)
+        elif isinstance(step, PanelStep):
+            self.step(step.product)
+            self.step(step.kernel)
         else:
             assert isinstance(step, HostStep)
             operands = [self.view(o) if isinstance(o, View) else o for o in step.operands]

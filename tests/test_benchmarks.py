@@ -236,4 +236,6 @@ def test_throughput(program: str) -> None:
 def test_bandwidth(capsys: pytest.CaptureFixture[str]) -> None:
     bandwidth.main(["--rows", "8", "--repeats", "1"])
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 1 + len(bandwidth.KERNELS) and all(float(line.split()[-1]) > 0 for line in lines[1:])
+    head = 1 + len(bandwidth.KERNELS)
+    assert len(lines) == head + 1 + len(bandwidth.PRODUCTS)
+    assert all(float(line.split()[-1]) > 0 for line in (*lines[1:head], *lines[head + 1 :]))

@@ -172,6 +172,15 @@ def divided(threads: int, work: float, batch: int, arguments: dict[str, Any]) ->
     return Product(*blas.product(**arguments), batch, grain, total if grain else 0.0, shared)
 
 
+def in_panels(rows: int, arguments: dict[str, Any]) -> Product:
+    """A single product whose iteration i writes panel i, of so many rows, to where C begins."""
+    m, transpose_a = arguments["m"], arguments.get("transpose_a", False)
+    strides = rows * (1 if transpose_a else arguments["lda"]), 0, 0
+    given = {**arguments, "m": rows, "whole": (m, None, None), "batch_strides": strides}
+    alone = hold() is not None and rows * arguments["n"] * arguments["k"] >= _SHARED_PRODUCT
+    return Product(*blas.product(**given), -(-m // rows), int(hold() is not None), 0.0, alone)
+
+
 def _panels(most: int, arguments: dict[str, Any]) -> tuple[int, int, dict[str, Any]]:
     """A product cut along its longer side into up to so many panels: their number, the grain, and what each is."""
     m, n, transpose_a, transpose_b = (arguments.get(name, False) for name in ("m", "n", "transpose_a", "transpose_b"))
