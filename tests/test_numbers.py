@@ -194,6 +194,44 @@ def test_state() -> None:
     agree(make, calls=5, traces=2)
 
 
+class Meter:
+    """What training loops keep of their losses."""
+
+    def __init__(self) -> None:
+        self.total, self.count, self.last = 0.0, 0, None
+        self.history: list[float] = []
+
+    def step(self, x: Any) -> Any:
+        loss = (x * x).sum().item()
+        self.total += loss
+        self.count += 1
+        self.last = loss
+        self.history.append(loss)
+        return self.total / self.count
+
+
+class Again(Meter):
+    def step(self, x: Any) -> Any:
+        if x[0] > 1:
+            self.__init__()  # type: ignore[misc]
+        return super().step(x), sum(self.history)
+
+
+@pytest.mark.parametrize("kind", [Meter, Again])
+def test_a_meter(kind: Any) -> None:
+    eager, counted = kind(), kind()
+    step = rt.compile(counted.step)
+    rng = np.random.default_rng(2)
+    for number in range(8):
+        x = rng.uniform(0, 1, 4)
+        x[0] += number == 5
+        equal(step(rt.from_numpy(x)), eager.step(rt.from_numpy(x)), number)
+        assert vars(counted).keys() >= vars(eager).keys()
+        for name, value in vars(eager).items():
+            equal(getattr(counted, name), value, (name, number))
+    assert kind is Again or step.traces <= 3
+
+
 def test_a_number_that_is_read_before_a_write() -> None:
     def make() -> Any:
         x = rt.tensor(1.5, dtype=rt.float64)

@@ -41,13 +41,18 @@ def _uses(code: types.CodeType) -> dict[str, set[Any]]:
 
 
 def only_appended(codes: list[types.CodeType], name: str) -> bool:
-    """Whether every mention of a name in these codes is `name.append`."""
+    """Whether every mention of a name in these codes is `name.append`; what makes a new object may set its own."""
     stack, methods = list(codes), set()
+    again = any("__init__" in code.co_names for code in codes if code.co_name != "__init__")
     while stack:
         code = stack.pop()
         methods |= _uses(code).get(name, set())
-        if any(i.argval == name and i.opname.startswith("STORE") for i in dis.get_instructions(code)):
-            return False
+        for before, here in itertools.pairwise(dis.get_instructions(code)):
+            if here.argval == name and here.opname.startswith("STORE"):
+                own = here.opname == "STORE_ATTR" and before.opname.startswith("LOAD_FAST") \
+                    and code.co_varnames[:1] == (before.argval,)
+                if again or code.co_name != "__init__" or not own:
+                    return False
         stack += [c for c in code.co_consts if isinstance(c, types.CodeType)]
     return methods == {"append"}
 
