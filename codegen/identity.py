@@ -42,7 +42,9 @@ def source_hash(folder: str) -> str:
     digest = hashlib.sha256()
     for name in files:
         with open(os.path.join(folder, name), "rb") as file:
-            digest.update(repr((name, file.read())).encode())
+            text = file.read()
+        digest.update(f"{name} {len(text)}\n".encode())
+        digest.update(text)
     return digest.hexdigest()
 
 
