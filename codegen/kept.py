@@ -11,15 +11,18 @@ import ctypes
 import marshal
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache as cached
 from typing import Any
 
 import numpy as np
 
 from retape import ir
-from retape.ir import Graph
+from retape.ir import Graph, Node, input_node
 from retape.ir.collection import paused
 from retape.ir.fingerprint import Untold, fingerprint
+from retape.ir.graph import rewired
+from retape.ir.ops import INPUT
 
 from . import cache, identity
 from .linking import lifetimes
@@ -35,7 +38,8 @@ MANY = 1000  # steps, from which on a program takes megabytes while it is lowere
 
 def prepared(graph: Graph, strict: bool = False, stored: int = 0, varied: bool = False, in_place: bool = False) \
         -> Lowered:
-    """A graph lowered, as `lower` says, and its memory planned: from the cache, or made and stored there.
+    """A graph lowered, as `lower` says, and its memory planned: from the cache, or made and stored there. The graph's
+    inputs may be operations of a larger one that it is cut out of.
 
     What is `varied` is not kept: programs for extents that never come again would drive out all others.
     """
@@ -74,9 +78,21 @@ def _lowered(graph: Graph, strict: bool, stored: int, varied: bool, in_place: bo
     from .lower import lower  # a process that finds its programs does without
     from .memory import plan_memory
 
-    lowered = lower(graph, strict, stored, varied, in_place)
+    lowered = lower(_whole(graph), strict, stored, varied, in_place)
     lowered.offsets, lowered.workspace = plan_memory(lifetimes(lowered))
     return lowered
+
+
+def _whole(graph: Graph) -> Graph:
+    """A graph with inputs of its own, where some are operations of another."""
+    if all(node.op is INPUT for node in graph.inputs):
+        return graph
+    new: dict[Any, Node] = {node: input_node(node.name, node.type, node.origin) for node in graph.inputs}
+    inputs = tuple(new.values())
+    for node in graph.nodes:
+        new[node] = rewired(node, new)
+    return replace(graph, inputs=inputs, nodes=tuple([new[node] for node in graph.nodes]),
+                   outputs=tuple([new[o] if isinstance(o, Node) else o for o in graph.outputs]))
 
 
 def _packed(lowered: Lowered) -> bytes | None:
@@ -107,7 +123,7 @@ def _texts(graph: Graph, strict: bool, stored: int, in_place: bool) -> Callable[
         from .lower import lower
 
         with paused:
-            steps = lower(graph, strict, stored, False, in_place).steps
+            steps = lower(_whole(graph), strict, stored, False, in_place).steps
         kernels = [step.kernel if isinstance(step, PanelStep) else step for step in steps]
         emitted = [step.emitted for step in kernels if isinstance(step, KernelStep)]
         return {kernel.source: kernel.readable for kernel in reversed(emitted)}

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from retape.ir import Graph, Node, input_node
+from retape.ir import Graph, Node
 from retape.ir.builder import value_key
 from retape.ir.once import building
 from retape.tracer.randomness import Draw, perform
@@ -172,9 +172,10 @@ class Branches:
 
         guard, exports = segment.guard, list(segment.exports)
         look = guard.type.numel * guard.type.dtype.itemsize if guard is not None else 0
-        outputs = (*exports, guard) if look else (*exports, *segment.results)
+        outputs: tuple[Any, ...] = (*exports, guard) if look else (*exports, *segment.results)
         nodes, inputs, key = self._read(segment, outputs)
-        part = trails.part(key, len(exports) + bool(look), lambda: _graph(nodes, inputs, outputs), segment.varied)
+        part = trails.part(key, len(exports) + bool(look),
+                           lambda: Graph("segment", tuple(inputs), tuple(nodes), outputs), segment.varied)
         return Link(part, inputs, exports, look, b"", segment.actions, segment.leaf)
 
     def _read(self, segment: Segment, outputs: tuple[Any, ...]) -> tuple[list[Node], list[Node], Hashable]:
@@ -256,15 +257,3 @@ class Branches:
             return [(self._drawn[d], np.asarray(array)) for d, array in found.items() if d in self._drawn]
 
         return draw
-
-
-def _graph(nodes: list[Node], inputs: list[Node], outputs: tuple[Any, ...]) -> Graph:
-    """A segment as a graph of its own."""
-    new: dict[Any, Node] = {node: input_node(node.name, node.type, node.origin) for node in inputs}
-    made = []
-    for node in nodes:
-        operands = tuple(new[o] if isinstance(o, Node) else o for o in node.inputs)
-        new[node] = Node(node.op, operands, node.attrs, node.type, node.name, node.origin)
-        made.append(new[node])
-    results = tuple(new[o] if isinstance(o, Node) else o for o in outputs)
-    return Graph("segment", tuple(new[node] for node in inputs), tuple(made), results, "trace", "")

@@ -18,8 +18,18 @@ import retape as rt
 from retape.codegen import cache, compile_graph, identity, kept
 from retape.codegen import lower as lowering
 from retape.codegen.lower import lower
-from retape.codegen.lowered import HostStep
+from retape.codegen.lowered import (
+    Chunks,
+    Division,
+    Emitted,
+    HostStep,
+    KernelStep,
+    Lowered,
+    PanelStep,
+    ProductStep,
+)
 from retape.codegen.packing import pack, unpack
+from retape.codegen.views import Buffer, View
 from retape.ir import CATALOGUE, Graph, f32, f64, parse
 from retape.ir.fingerprint import Untold, decoded, encoded, fingerprint
 from retape.ir.ops.elementwise import function
@@ -311,6 +321,18 @@ def test_what_is_shown_is_of_the_trace_that_is_looked_at(lowerings: list[Graph],
     moved = [text.replace("older", "newer").replace(":4:", ":11:").replace(":5:", ":12:") for text in shown[0]]
     assert moved == shown[1]
     assert rt.compile(lambda x: x * 1.0).specialize(x).memory["inputs"] == 32
+
+
+def test_nothing_of_a_program_is_forgotten() -> None:
+    """Whoever adds a field sees to it that `packing` tells it, and that it comes back."""
+    kinds = Lowered, HostStep, ProductStep, KernelStep, PanelStep, Chunks, Division, Emitted, View, Buffer
+    assert {kind.__name__: " ".join(kind.__annotations__) for kind in kinds} == {
+        "Lowered": "graph strict steps inputs outputs final buffers status offsets workspace",
+        "HostStep": "node operands result", "ProductStep": "operands arguments batch", "KernelStep": "emitted chunks",
+        "PanelStep": "product kernel reads rows lanes scratch", "Chunks": "size count strides",
+        "Division": "grain chunk work partial",  # the last for lowering alone, as are walks
+        "Emitted": "source labels operands pointers views ints extent division walks",
+        "View": "buffer shape strides offset", "Buffer": "dtype numel kind constant"}
 
 
 def test_host_steps_know_their_operation(lowerings: list[Graph]) -> None:
