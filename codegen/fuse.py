@@ -207,7 +207,8 @@ def _stored(table: _Table, groups: list[Group], roots: set[Node]) -> set[Node]:
     reader, parent = edges.reader, edges.parent
     inside = table.fused[reader] & ~table.from_memory & (
         (home[reader] == home[parent]) | edges.among(table.inlined)[parent])
-    read = [edges.nodes[number] for number in np.unique(parent[table.fused[parent] & ~inside]).tolist()]
+    # not by `np.unique`: its first call imports masked arrays, 8 ms
+    read = [edges.nodes[number] for number in sorted(set(parent[table.fused[parent] & ~inside].tolist()))]
     stored = {_source(node, stages) for node in (*read, *(node for node in roots if node in stages.space))}
     for group in groups:
         if group.rows:
