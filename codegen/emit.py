@@ -287,11 +287,15 @@ class Writer:
         if is_cut(node):
             choice, level = piece(self, node) if node.op.kind == "piecewise" else chosen(self, node, section)
             return self.variable(node, level, section, choice)
-        operands = [self.operand(operand, node, section) for operand in node.inputs]
-        level = max((lv for _, lv in operands), default=-1)
+        operands, level = [], -1
+        for operand in node.inputs:
+            text, known = self.operand(operand, node, section)
+            operands.append(text)
+            if known > level:
+                level = known
         factor = reciprocal(node)
-        text = element_text(node, [text for text, _ in operands]) if factor is None or not self._continues(node) \
-            else f"{operands[0][0]} * {literal_text(factor, operand_dtype(node))}"
+        text = element_text(node, operands) if factor is None or not self._continues(node) \
+            else f"{operands[0]} * {literal_text(factor, operand_dtype(node))}"
         return self.variable(node, level, section, text)
 
     def _continues(self, node: Node) -> bool:

@@ -110,12 +110,15 @@ class _Table:
         self.within &= ~self.from_memory
 
     @cached_property
-    def alike(self) -> list[object]:
-        """What is equal for the nodes of an unrolled loop that do the same in each of its rounds."""
-        inputs = len(self.edges.nodes) - len(self.stages.alike)
-        return [*[None] * inputs, *[
-            (number, node.attrs) if node.attrs and node.op.kind == "pointwise" else number
-            for number, node in zip(self.stages.alike, self.edges.nodes[inputs:], strict=True)]]
+    def alike(self) -> Numbers:
+        """Numbers that are equal for the nodes of an unrolled loop that do the same in each of its rounds."""
+        nodes, numbers = self.edges.nodes, self.stages.alike
+        found = np.array([0] * (len(nodes) - len(numbers)) + numbers, np.int64)
+        attributed: dict[object, int] = {}
+        for place, node in enumerate(nodes):
+            if node.attrs and node.op.kind == "pointwise":
+                found[place] = ~attributed.setdefault((int(found[place]), node.attrs), len(attributed))
+        return found
 
 
 def _components(table: _Table) -> list[list[int]]:
@@ -156,7 +159,7 @@ def _cut(table: _Table, numbers: list[int]) -> list[list[int]]:
     longest = STATEMENTS // (_copies([n for number in numbers if (n := nodes[number]) in moved]) if moved else 1)
     if len(numbers) <= min(UNCUT, longest):
         return [numbers]
-    again = _repeats([table.alike[number] for number in numbers])
+    again = _repeats(table.alike[numbers])
     parts, start = [], 0
     while start < len(numbers):
         end = min(start + longest, len(numbers))
@@ -171,17 +174,14 @@ def _cut(table: _Table, numbers: list[int]) -> list[list[int]]:
     return parts if len(parts) > 2 or len(numbers) > longest // 2 else [numbers]  # twice the same is no loop
 
 
-def _repeats(kinds: list[object]) -> list[int]:
+def _repeats(kinds: Numbers) -> list[int]:
     """For each place the next one, `WINDOW` or more behind it, from which on as many operations are the same; beyond
     all places where there is none."""
-    count = max(len(kinds) - WINDOW + 1, 0)
-    marks: dict[object, int] = {}
-    own = np.array([marks.setdefault(kind, len(marks)) for kind in kinds], np.uint64)
+    count, beyond = max(len(kinds) - WINDOW + 1, 0), len(kinds) + WINDOW
     window = np.zeros(count, np.uint64)  # hashes: that two are equal by chance would be a cut elsewhere, no harm
     for place in range(WINDOW):
-        window = window * MIXED + own[place : place + count]
+        window = window * MIXED + kinds[place : place + count].astype(np.uint64)
     _, same = np.unique(window, return_inverse=True)
-    beyond = len(kinds) + WINDOW
     here = same * beyond + np.arange(count)
     keys = np.append(np.sort(here), beyond * beyond)
     found: list[int] = (keys[np.searchsorted(keys, here + WINDOW)] - same * beyond).tolist()

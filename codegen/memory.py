@@ -84,11 +84,12 @@ def _by_size(lifetimes: Lifetimes) -> tuple[dict[Buffer, int], int]:
     for buffer, first, last in sorted(lifetimes, key=lambda entry: -entry[0].nbytes):
         need = _bytes(buffer)
         gaps, end = [], 0
-        for start, stop, begin, finish in placed:  # in the order of offsets
-            if begin <= last and finish >= first:
-                if start - end >= need:
-                    gaps.append((start - end, end))
-                end = max(end, stop)
+        alive = [(start, stop) for start, stop, begin, finish in placed if begin <= last and finish >= first]
+        for start, stop in alive:  # in the order of offsets
+            if start - end >= need:
+                gaps.append((start - end, end))
+            if stop > end:
+                end = stop
         offset = offsets[buffer] = min(gaps)[1] if gaps else end
         insort(placed, (offset, offset + need, first, last))
     return offsets, max((stop for _, stop, _, _ in placed), default=0)

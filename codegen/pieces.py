@@ -43,9 +43,10 @@ def read_in_pieces(graph: Graph) -> Graph:
         every[node.type.shape] = _wider(every.get(node.type.shape), own)
     places: dict[Shape, list[set[int]]] = {}
     new: dict[Any, Node] = {}
+    changed = new.keys()
     nodes: list[Node] = []
     for old in graph.nodes:
-        node = rewired(old, new)
+        node = old if changed.isdisjoint(old.inputs) else rewired(old, new)
         if old in candidates:
             shape, own = old.type.shape, cut[old]
             wider = _wider(places.get(shape), own)

@@ -59,8 +59,10 @@ def row_strides(shape: Shape, strides: Shape, space: Shape, rows: int) -> Shape:
     return (*(0 if extent == 1 else next(steps) for extent in space[:rows]), *(0,) * (len(space) - rows))
 
 
-def sections(nodes: Iterable[Node], inside: Iterable[tuple[Node, Node]]) -> dict[Node, int]:
+def sections(nodes: Iterable[Node], inside: Sequence[tuple[Node, Node]]) -> dict[Node, int]:
     """The section of each node, given in order, from the pairs (reader, operand) that the kernel computes itself."""
+    if not any(operand.op.kind == "reduction" for _, operand in inside):
+        return dict.fromkeys(nodes, 0)
     operands: dict[Node, list[Node]] = {}
     for reader, operand in inside:
         operands.setdefault(reader, []).append(operand)
@@ -76,14 +78,14 @@ def kept_in_row(nodes: Sequence[Node], inside: Iterable[tuple[Node, Node]], sect
 
     `known` are the values that need neither: those of one number a row, and those that lie in memory anyhow.
     """
+    if not any(section.values()):
+        return []
     operands: dict[Node, list[Node]] = {}
     late: set[Node] = set()
     for reader, operand in inside:
         operands.setdefault(reader, []).append(operand)
         if section[reader] > section[operand]:
             late.add(operand)
-    if not late:
-        return []
     work: dict[Node, int] = {}
     for node in nodes:
         own = 1 if node.op.name in AGAIN else SHORT_WORK + 1

@@ -160,7 +160,7 @@ class Stages:
         if self.rowwise and not self.rowwise.isdisjoint(node.inputs) and self._hosted(node, fusable):
             return
         if not fusable:
-            self.stage[node] = max((self.available(p) for p in node.parents()), default=0)
+            self.stage[node] = max(map(self.available, node.parents()), default=0)
             return
         self.space[node] = space
         self.stage[node] = self._stage(node, space)
