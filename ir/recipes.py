@@ -32,12 +32,17 @@ class Recipe:
 
     def value(self, get: Callable[[Any], Any]) -> Any:
         """What it gives where `get` says what sources stand for. Raises what Python's arithmetic raises."""
+        return (self._run or self.function)(*map(get, self.sources))
+
+    @property
+    def function(self) -> Callable[..., Any]:
+        """The function of what the sources stand for."""
         if self._run is None:
             scope: dict[str, Any] = {"inf": math.inf, "nan": math.nan, "fits": _fits, **UNARY}
             names = ", ".join(f"s{i}" for i in range(len(self.sources)))
             exec(f"def run({names}):\n{self.text}", scope)
             self._run = scope["run"]
-        return self._run(*map(get, self.sources))
+        return self._run
 
     def __repr__(self) -> str:
         return f"<recipe of {self.sources}>"

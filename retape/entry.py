@@ -6,12 +6,14 @@ where nothing else has to be looked at; for all other calls it gives `MISS`, and
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from retape.ir.recipes import Recipe
 from retape.ir.types import default_float
+from retape.tracer.formulas import ExtentOf
 from retape.tracer.state import state
 from retape.tracer.tensor import Tensor, wrap
 from retape.tracer.tree import LEAF
@@ -29,7 +31,7 @@ def make_entry(
     known: Specialization, group: Group, leaves: list[Any], tensors: bool
 ) -> Callable[[tuple[Any, ...]], Any] | None:
     """The entry for calls whose arguments are `leaves` one by one, or None where the general way is needed."""
-    if group.grads or not _is_plain(known, leaves):
+    if group.grads or not _is_plain(known, leaves) or not (known.conditions is None or _is_reckoned(known.conditions)):
         return None
     scope: dict[str, Any] = {
         "MISS": MISS, "ndarray": np.ndarray, "Tensor": Tensor, "wrap": wrap, "state": state, "array": np.array,
@@ -40,8 +42,8 @@ def make_entry(
     if not names:
         lines.pop()
     arrays: list[str] = []
-    for name, leaf in zip(names, leaves, strict=True):
-        if not _check(name, leaf, lines, scope):
+    for number, (name, leaf) in enumerate(zip(names, leaves, strict=True)):
+        if not _check(name, leaf, number in known.free, lines, scope):
             return None
         if isinstance(leaf, (Tensor, np.ndarray)):
             lines += [f"if {name} is {other}: return MISS" for other in arrays]
@@ -57,10 +59,39 @@ def make_entry(
 
 def _is_plain(trace: Specialization, leaves: list[Any]) -> bool:
     """Whether a trace has nothing to do with what is outside, and gives arrays or arguments."""
-    return not (trace.shared or trace.effects or trace.random or trace.conditional) \
-        and all(isinstance(s, int) for s in trace.sources) \
+    return not (trace.shared or trace.effects or trace.random) and all(map(_is_given, trace.sources)) \
         and all(kind in ("output", "number") or (kind == "leaf" and isinstance(leaves[v], (Tensor, np.ndarray)))
                 for kind, v in trace.plan)
+
+
+def _is_given(source: Any) -> bool:
+    return isinstance(source, int) or _is_reckoned(source)
+
+
+def _is_reckoned(source: Any) -> bool:
+    """Whether a number is computed of the arguments alone."""
+    return isinstance(source, Recipe) and all(isinstance(s, (int, ExtentOf)) for s in source.sources)
+
+
+def _operands(sources: Sequence[Any], names: list[str], leaves: list[Any], lines: list[str], scope: dict[str, Any]) \
+        -> list[str]:
+    """The expressions of what sources stand for; what is computed of numbers is so in lines before."""
+    operands = []
+    for source in sources:
+        if isinstance(source, int):
+            operands.append(_operand(names[source], leaves[source]))
+        else:
+            operands.append(f"array({_reckoned(source, names, lines, scope)})")
+    return operands
+
+
+def _reckoned(source: Recipe, names: list[str], lines: list[str], scope: dict[str, Any]) -> str:
+    """The name of what a recipe gives, which lines compute."""
+    number = f"n{len(lines)}"
+    scope[f"{number}_of"] = source.function
+    given = ", ".join(names[s] if isinstance(s, int) else f"{names[s.position]}.shape[{s.dim}]" for s in source.sources)
+    lines += [f"try: {number} = {number}_of({given})", "except (ArithmeticError, ValueError): return MISS"]
+    return number
 
 
 def _straight(known: Specialization, names: list[str], leaves: list[Any], tensors: bool, lines: list[str],
@@ -70,7 +101,9 @@ def _straight(known: Specialization, names: list[str], leaves: list[Any], tensor
     if direct is None:
         return False
     scope["direct"] = direct
-    operands = [_operand(names[s], leaves[s]) for s in known.sources]
+    if known.conditions is not None:
+        lines.append(f"if not {_reckoned(known.conditions, names, lines, scope)}: return MISS")
+    operands = _operands(known.sources, names, leaves, lines, scope)
     outputs = [f"o{i}" for i in range(len(known.ends))]
     lines.append(f"[{', '.join(outputs)}] = direct({', '.join(operands)})")
     lines.append(f"return {_result(known, outputs, names, tensors, scope)}")
@@ -82,13 +115,13 @@ def _walk(group: Group, names: list[str], leaves: list[Any], tensors: bool, line
     """Lines that walk a trace tree and put the results of the trace that holds together. False where the tree reads
     what isn't an argument."""
     scope["walk"] = group.branches.entrance()
-    if not all(isinstance(source, int) for source in group.branches.sources):
+    if not all(map(_is_given, group.branches.sources)):
         return False
     shown = group.shown.setdefault(tensors, {})
 
     def show_of(trace: Specialization) -> Callable[[Any, Any], Any]:
         """A function that puts a trace's result together from the values of a walk and the arguments."""
-        if _is_plain(trace, leaves):
+        if _is_plain(trace, leaves) and trace.conditions is None:
             inner: dict[str, Any] = {"wrap": wrap}
             outputs = [f"values[{i}]" for i in range(len(trace.ends))]
             arguments = [f"args[{i}]" for i in range(len(names))]
@@ -101,7 +134,7 @@ def _walk(group: Group, names: list[str], leaves: list[Any], tensors: bool, line
         return show
 
     scope["shown"], scope["show_of"] = shown, show_of
-    operands = [_operand(names[s], leaves[s]) for s in group.branches.given]
+    operands = _operands(group.branches.given, names, leaves, lines, scope)
     lines += [f"found = walk(({', '.join(operands)}{',' if operands else ''}))",
               "if found is None: return MISS",
               "trace, values = found",
@@ -124,8 +157,12 @@ def _function(name: str, parameters: str, lines: list[str], scope: dict[str, Any
     return made
 
 
-def _check(name: str, leaf: Any, lines: list[str], scope: dict[str, Any]) -> bool:
-    """Lines that leave unless an argument is like `leaf`. False where this can't be said shortly."""
+def _check(name: str, leaf: Any, free: bool, lines: list[str], scope: dict[str, Any]) -> bool:
+    """Lines that leave unless an argument is like `leaf`: of the same type, where it is a `free` number. False where
+    this can't be said shortly."""
+    if free:
+        lines.append(f"if type({name}) is not int: return MISS")
+        return True
     if isinstance(leaf, (Tensor, np.ndarray)):
         data = leaf._data if isinstance(leaf, Tensor) else leaf
         if not data.flags.carray or type(data) is not np.ndarray:

@@ -60,7 +60,9 @@ class Specialization:
         self.looks = len(recorded.graph.guards)
         self.shared = recorded.shared
         self.draws: dict[Any, Any] = {}  # draws and generators of this trace by those of its tree
-        self._conditions = None if recorded.formulas is None else recorded.formulas.conditions()
+        formulas = recorded.formulas
+        self.conditions = None if formulas is None else formulas.conditions()  # what has to hold of numbers
+        self.free = frozenset() if formulas is None else formulas.free()
         here = Setting(leaves, {path: path.expected for path in environment.paths})
         operands = [here.get(source) for source in self.sources]
         self._marked = tuple(i for i, operand in enumerate(operands) if _requires(operand))
@@ -149,15 +151,10 @@ class Specialization:
         """Whether no memory that the trace writes to is that of another of its inputs, too."""
         return not self.effects.writes or self.effects.apart([here.get(source) for source in self.sources])
 
-    @property
-    def conditional(self) -> bool:
-        """Whether it holds for some numbers only."""
-        return self._conditions is not None
-
     def fulfilled(self, here: Setting) -> bool:
         """Whether the numbers that the call has are such as the trace is for."""
         try:
-            return self._conditions is None or bool(self._conditions.value(here.get))
+            return self.conditions is None or bool(self.conditions.value(here.get))
         except (ArithmeticError, ValueError, TypeError):
             return False
 

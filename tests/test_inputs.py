@@ -14,6 +14,7 @@ import pytest
 from worlds import numbers, same
 
 import retape as rt
+from retape.entry import MISS
 from retape.ir.extents import Extents
 from retape.ir.recipes import condition, recipe
 
@@ -512,6 +513,22 @@ def test_ints_in_arguments_are_promoted_as_pythons(dtype: str) -> None:
             assert found.dtype == wanted.dtype, number
             np.testing.assert_allclose(found, wanted, rtol=1e-6)
         assert f.traces == 2
+
+
+def test_ints_that_are_inputs_take_the_short_way() -> None:
+    f = rt.compile(lambda x, n, m: x * n + 1 / (n - 3) + len(x) * n if n < 40 else x[:m])
+    calls = [(np.ones(size), n, m) for n in (5, 6, 7, 8, 41, 42, 43) for m in (2, 3) for size in (4, 5, 6)]
+    for x, n, m in calls * 3:
+        wanted = x * n + 1 / (n - 3) + len(x) * n if n < 40 else x[:m]
+        np.testing.assert_allclose(f(x, n, m), wanted, rtol=1e-14)
+        if f._entry is not None:
+            taken = f._entry((x, n, m))
+            assert taken is MISS or (taken == f(x, n, m)).all()
+    f(np.ones(4), 9, 2)
+    assert f._entry is not None and f._entry((np.ones(4), 10, 2)) is not MISS
+    assert all(f._entry((np.ones(4), n, 2)) is MISS for n in (3, 41, True))
+    with pytest.raises(ZeroDivisionError):
+        f(np.ones(4), 3, 2)
 
 
 def test_derivatives_with_ints() -> None:

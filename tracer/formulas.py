@@ -154,6 +154,11 @@ class Formulas:
         return (frozenset(self.sources[atom] for atom in numbers),
                 frozenset((self.sources[atom], value) for atom, value in numbers.items() if atom in shaping))
 
+    def free(self) -> frozenset[int]:
+        """The ints among the argument leaves that are inputs, whatever their values."""
+        numbers, shaping = self.kind()
+        return frozenset(s for s in numbers if isinstance(s, int)) - {s for s, _ in shaping}
+
     def conditions(self) -> Recipe | None:
         """What of the numbers has to hold whenever the trace is used."""
         extents = self.extents
