@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from retape.ir import Op
+from retape.ir import CATALOGUE, Op
 from retape.ir.builder import NUMPY, Builder, sum_to
 from retape.ir.errors import (
     GradientMismatch,
@@ -45,6 +45,26 @@ class TensorBuilder(Builder):
 
 
 TENSORS = TensorBuilder()
+SLICE = CATALOGUE["slice"]
+
+
+class _Cotangents(dict[Edge, Any]):
+    """Cotangents by the edges that they are for; those of `own` are arrays that nothing else refers to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.own: set[Edge] = set()
+
+    def add_slice(self, edge: Edge, shape: Any, index: tuple[Any, ...], ct: Any) -> bool:
+        """Add to a part of an array: without one as large as that for each of the parts. False for other values."""
+        known: Any = self.get(edge)
+        if known is not None and (type(known) is not np.ndarray or known.dtype != ct.dtype):
+            return False
+        if edge not in self.own:
+            known = self[edge] = np.zeros(shape, ct.dtype) if known is None else known.copy()
+            self.own.add(edge)
+        known[index] += ct
+        return True
 
 
 def backward(
@@ -126,7 +146,7 @@ def _run(
     b: Any = TENSORS if on_tensors else NUMPY
     keep = create_graph if retain_graph is None else retain_graph
     targets = None if wanted is None else {id(t._grad_fn or t) for t in wanted}
-    cotangents: dict[Edge, Any] = {}
+    cotangents = _Cotangents()
     for output, gradient in zip(outputs, gradients, strict=True):
         top, seed = output._grad_fn or output, _seed(output, gradient, on_tensors)
         cotangents[top] = b.add(cotangents[top], seed) if top in cotangents else seed
@@ -157,7 +177,7 @@ def _run(
 
 
 def _walk(
-    order: list[GradNode], cotangents: dict[Edge, Any], found: _Found, targets: set[int] | None,
+    order: list[GradNode], cotangents: _Cotangents, found: _Found, targets: set[int] | None,
     useful: set[int] | None, on_tensors: bool,
 ) -> None:
     """Run the rules of one node after the other, and add up in `cotangents` what they give for their operands."""
@@ -192,9 +212,14 @@ def _walk(
 
 
 def _derive(
-    node: GradNode, op: Op, ct: Any, cotangents: dict[Edge, Any], useful: set[int] | None, on_tensors: bool, b: Any,
+    node: GradNode, op: Op, ct: Any, cotangents: _Cotangents, useful: set[int] | None, on_tensors: bool, b: Any,
 ) -> None:
     """Run the rules of one node."""
+    if op is SLICE and not on_tensors and (edge := node.edges[0]) is not None \
+            and (useful is None or id(edge) in useful):
+        shape = edge._data.shape if isinstance(edge, Tensor) else edge.shape
+        if shape and cotangents.add_slice(edge, shape, node.attrs[0], ct):
+            return
     values = _values(node, on_tensors) if node.saved is not None else node.literals
     rules = op.rules
     for index, edge in enumerate(node.edges):
