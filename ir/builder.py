@@ -115,17 +115,17 @@ class GraphBuilder(Builder):
                 number: Literal = np.asarray(op.eager(*inputs, *attrs)).item()
                 return number
         values = value_key(attrs) if attrs else ()
-        if self.consing:
-            key = (op, values, *operands)
-            mark = hash(key)
-            found = self._known.get(mark)
-            if found is not None and _key(found) == key:
-                return found
-        if type is None:
-            type = self._infer(op, [i.type if i.__class__ is Node else i for i in inputs], attrs, values)
-        node = self.append(op, inputs, attrs, type, origin, name)
-        if self.consing and found is None:
-            self._known[mark] = node
+        if not self.consing:
+            return self.append(op, inputs, attrs, type or self._infer(op, inputs, attrs, values), origin, name)
+        known = self._known
+        key = (op, values, *operands)
+        mark = hash(key)
+        found = known.get(mark)
+        if found is not None and _key(found) == key:
+            return found
+        node = self.append(op, inputs, attrs, type or self._infer(op, inputs, attrs, values), origin, name)
+        if found is None:
+            known[mark] = node
         return node
 
     def append(
@@ -146,9 +146,10 @@ class GraphBuilder(Builder):
 
     def infer(self, op: Op, inputs: tuple[Operand, ...], attrs: tuple[Any, ...]) -> TensorType:
         """The result type; equal types are one object. Raises the op's located errors."""
-        return self._infer(op, [i.type if i.__class__ is Node else i for i in inputs], attrs, value_key(attrs))
+        return self._infer(op, inputs, attrs, value_key(attrs))
 
-    def _infer(self, op: Op, types: list[Any], attrs: tuple[Any, ...], values: Hashable) -> TensorType:
+    def _infer(self, op: Op, operands: Iterable[Any], attrs: tuple[Any, ...], values: Hashable) -> TensorType:
+        types = [i.type if i.__class__ is Node else i for i in operands]
         key = (op, values, *[id(t) if t.__class__ is TensorType else value_key(t) for t in types])
         found = self._types.get(key)
         if found is None:

@@ -17,6 +17,8 @@ from .eliminate import eliminate_dead
 
 __all__ = ["collect_embeds"]
 
+ADD, EMBED, EMBED_SUM = CATALOGUE["add"], CATALOGUE["embed"], CATALOGUE["embed_sum"]
+
 
 @dataclass(slots=True)
 class _Sum:
@@ -30,7 +32,7 @@ class _Sum:
 
 def collect_embeds(graph: Graph) -> Graph:
     """The graph with sums of disjoint `embed`s as one `embed_sum` each."""
-    if not any(node.op.name == "embed" for node in graph.nodes):
+    if EMBED not in {node.op for node in graph.nodes}:
         return graph
     reads = Counter(chain.from_iterable([node.inputs for node in graph.nodes]))
     reads.update(graph.roots())
@@ -38,12 +40,12 @@ def collect_embeds(graph: Graph) -> Graph:
     known = sums.keys()
     absorbed: set[Node] = set()
     for node in graph.nodes:
-        if node.op.name == "embed":
-            index = node.attr("index")
+        if node.op is EMBED:
+            _, index = node.attrs
             dim = next((d for d, entry in enumerate(index) if entry.__class__ is int), None)
             if dim is not None and None not in index:
                 sums[node] = _Sum([node.inputs[0]], [index], dim, {index[dim]})
-        elif node.op.name == "add" and not known.isdisjoint(node.inputs):
+        elif node.op is ADD and not known.isdisjoint(node.inputs):
             first, second = node.inputs
             if first in sums and second in sums and reads[first] == reads[second] == 1:
                 merged = _merged(sums[first], sums[second])
@@ -53,14 +55,13 @@ def collect_embeds(graph: Graph) -> Graph:
     chosen = {node: found for node, found in sums.items() if node not in absorbed and len(found.parts) > 1}
     if not chosen:
         return graph
-    op = CATALOGUE["embed_sum"]
     new: dict[Any, Node] = {}
     nodes = []
     for node in graph.nodes:
         found, made = chosen.get(node), rewired(node, new)
         if found:
             parts = tuple([new.get(i, i) for i in found.parts])  # a part may hold a sum itself
-            made = Node(op, parts, (node.type.shape, tuple(found.indices)), node.type, node.name, node.origin)
+            made = Node(EMBED_SUM, parts, (node.type.shape, tuple(found.indices)), node.type, node.name, node.origin)
         if made is not node:
             new[node] = made
         nodes.append(made)

@@ -123,18 +123,11 @@ class _Recipes:
         """Add to the operands' cotangents what a node's rules give."""
         builder, active, ct = self.builder, self.active, cotangents[node]
         inputs: tuple[Any, ...] = node.inputs
-        key: list[Hashable] = [node.op, id(ct.type)]  # types live as long as the graph does
-        for operand in inputs:
-            if operand.__class__ is Node:
-                key.append(id(operand.type) if operand in active else -id(operand.type))
-            else:
-                key.append(value_key(operand))
-        if node.attrs:
-            key.append(value_key(node.attrs))
-        mark = tuple(key)
-        recipe = self.known.get(mark)
+        key = (node.op, value_key(node.attrs) if node.attrs else (), id(ct.type), *[  # types live as long as the graph
+            value_key(i) if i.__class__ is not Node else id(i.type) if i in active else -id(i.type) for i in inputs])
+        recipe = self.known.get(key)
         if recipe is None:
-            recipe = self.known[mark] = self._written(node, ct)
+            recipe = self.known[key] = self._written(node, ct)
         builder.origin = f"vjp {node.name}"
         values = [*inputs, node, ct, *recipe.literals]
         for index, steps, result in recipe.parts:

@@ -15,9 +15,12 @@ from typing import Any
 
 from ..builder import GraphBuilder, value_key
 from ..graph import Graph, Node, Operand, rewired
+from ..ops import CATALOGUE
 from .eliminate import eliminate_dead
 
 __all__ = ["group_embeds"]
+
+ADD, EMBED = CATALOGUE["add"], CATALOGUE["embed"]
 
 
 def group_embeds(graph: Graph) -> Graph:
@@ -33,18 +36,19 @@ def group_embeds(graph: Graph) -> Graph:
 
 def _repeating(graph: Graph) -> dict[Node, list[list[Node]]]:
     """The sums that have several `embed`s at one index, with their terms, those that belong together side by side."""
-    embeds = [node for node in graph.nodes if node.op.name == "embed"]
+    embeds = [node for node in graph.nodes if node.op is EMBED]
     index: dict[Any, Any] = {node: value_key(node.attrs) for node in embeds if _is_part(node)}
     if len(set(index.values())) == len(index):
         return {}
     reads = Counter(chain.from_iterable([node.inputs for node in graph.nodes]))
     reads.update(graph.roots())
     index = {node: key for node, key in index.items() if reads[node] == 1}
+    added = {*index}
     sums: dict[Any, None] = {}
     for node in graph.nodes:
-        if node.op.name == "add" and any(i in index or i in sums for i in node.inputs) \
-                and all(isinstance(i, Node) and i.type == node.type for i in node.inputs):
+        if node.op is ADD and not added.isdisjoint(node.inputs) and _is_plain(node):
             sums[node] = None
+            added.add(node)
     found: dict[Node, list[list[Node]]] = {}
     inner: set[Node] = set()
     for node in reversed(sums):
@@ -56,6 +60,11 @@ def _repeating(graph: Graph) -> dict[Node, list[list[Node]]]:
             if len(groups) < len(terms):
                 found[node] = [*groups.values()]
     return found
+
+
+def _is_plain(node: Node) -> bool:
+    """Whether a sum is one of two arrays of its own type."""
+    return all(i.__class__ is Node and (i.type is node.type or i.type == node.type) for i in node.inputs)
 
 
 def _is_part(embed: Node) -> bool:

@@ -209,9 +209,7 @@ def _permute(b: GraphBuilder, node: Node, operands: tuple[Any, ...]) -> Any:
 
 
 def _sum(b: GraphBuilder, node: Node, operands: tuple[Any, ...]) -> Any:
-    if node.attr("axis") == () and _like(node, operands[0]):
-        return operands[0]
-    return None
+    return operands[0] if not node.attrs[0] and _like(node, operands[0]) else None
 
 
 def _slice_scatter(b: GraphBuilder, node: Node, operands: tuple[Any, ...]) -> Any:
