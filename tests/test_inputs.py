@@ -531,6 +531,22 @@ def test_ints_that_are_inputs_take_the_short_way() -> None:
         f(np.ones(4), 3, 2)
 
 
+def test_ints_that_an_element_type_does_not_hold_are_errors() -> None:
+    def g(x: Any, n: Any) -> Any:
+        return x * n
+
+    f = rt.compile(g)
+    x = np.array([1, 2], np.uint8)
+    for n in (2, 3, 4, 300, 5, -1, 255, 256, 2):
+        if 0 <= n < 256:
+            assert f(x, n).dtype == np.uint8 and (f(x, n) == x * np.uint8(n)).all()
+            continue
+        with pytest.raises(OverflowError) as wanted:
+            g(rt.from_numpy(x), n)
+        with pytest.raises(OverflowError, match=str(wanted.value)):
+            f(x, n)
+
+
 def test_derivatives_with_ints() -> None:
     f = rt.compile(lambda x, n: ((x * n) ** 2 / (n + 1)).sum() + (x**n).sum())
     for n in range(2, 20):

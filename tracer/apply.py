@@ -19,7 +19,7 @@ from retape.ir.quantities import TRACKED
 from retape.ir.types import TensorType, default_float, type_of, weak_type
 
 from .gradnode import GradNode
-from .numbers import F64, NumberTensor, ScalarTensor
+from .numbers import F64, I64, NumberTensor, ScalarTensor
 from .quiet import hush, unhush
 from .state import describe, site, state
 from .tensor import Tensor, wrap
@@ -250,6 +250,9 @@ def operand_type(tensor: Tensor) -> TensorType:
 
 
 def _converted(value: Any, dtype: Any) -> Any:
+    if isinstance(value, NumberTensor) and dtype.category == I64.category and dtype is not I64 \
+            and state.tracer is not None and state.tracer.formulas is not None:
+        value = state.tracer.formulas.fitting(value, dtype)
     if isinstance(value, Tensor):
         return value if value._data.dtype == dtype.numpy else apply(CAST, (value,), (dtype,))
     # a literal takes part in the common element type: 2 becomes 2.0 beside floats

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from retape.ir import Node, TensorType
+from retape.ir import DType, Node, TensorType
 from retape.ir.extents import Extent, Extents, is_symbolic, plain
 from retape.ir.graph import Origin
 from retape.ir.polynomials import ELEMENTARY
@@ -63,6 +63,7 @@ class Formulas:
         self.numbers = 0  # how many symbols are numbers
         self.given: dict[int, Any] = {}  # the argument leaves that are such numbers
         self._tensors: dict[Any, NumberTensor] = {}
+        self._numbers: dict[int, Any] = {}  # what each of these stands for
 
     def declare(self, position: int, label: str, shape: Any, varying: Sequence[bool]) -> None:
         """Symbols for the extents of an argument leaf that vary, or for an int."""
@@ -119,8 +120,17 @@ class Formulas:
             source = recipe(self.extents, value._form, self.sources, kind is int)
             found = self._tensors[key] = NumberTensor.of(wrap(np.asarray(value._value, dtype)))
             name = self.extents.atoms[value._form[0][0][0]][1] if self._named(value._form) else "number"
+            self._numbers[id(found)] = value
             tracer.bind(found, tracer.add_input(name, weak_type(kind), source), source)
         return found
+
+    def fitting(self, tensor: NumberTensor, dtype: DType) -> Any:
+        """An int among integers of fewer bits: as it is where it is one of them, which is a guard; else the number."""
+        number = self._numbers.get(id(tensor))
+        if number is None:
+            return tensor
+        bounds = np.iinfo(dtype.numpy)
+        return tensor if int(bounds.min) <= number <= int(bounds.max) else self.extents.exactly(number)
 
     def element(self, tracer: Any, value: Any) -> Any:
         """The node of a number among the operands of an operation on recorded numbers."""
