@@ -123,13 +123,11 @@ def _told(graph: Graph) -> Iterator[Any]:
         for place in [p for p, n in enumerate(flat) if n is None]:
             flat[place] = [encoded(every[place])]
     yield flat
-    yield [_tuple(node.attrs, _content) for node in nodes if node.attrs]
+    yield [encoded(node.attrs, _content) for node in nodes if node.attrs]
     types = [node.type for node in chain(graph.inputs, nodes)]
-    ids = [*map(id, types)]
-    distinct = dict(zip(ids, types, strict=True))
     known: dict[Row, int] = {}
-    by_id = {key: known.setdefault(type_told(type), len(known)) for key, type in distinct.items()}
-    yield len(graph.inputs), [*map(by_id.get, ids)], list(known)
+    by_id = {id(type): known.setdefault(type_told(type), len(known)) for type in {id(t): t for t in types}.values()}
+    yield len(graph.inputs), [*map(by_id.get, map(id, types))], list(known)
     yield [_end(o, number) for o in graph.outputs]
     yield [number[s] for s in graph.saved], [number[guard.node] for guard in graph.guards]
     yield [(number[e.target], _end(e.value, number)) for e in graph.effects]

@@ -68,7 +68,7 @@ class Call:
 
     def _describe(self, name: str, leaf: Any, arrays: list[int]) -> Any:
         """What of a leaf decides which trace fits."""
-        if isinstance(leaf, np.generic):
+        if isinstance(leaf, np.generic) and not isinstance(leaf, float):
             leaf = leaf.item()
         elif isinstance(leaf, np.ndarray) and type(leaf) is not np.ndarray:
             leaf = plain_array(leaf)

@@ -98,12 +98,6 @@ def test_limits_are_found_at_the_call(make: Callable[[Path], Made], tmp_path: Pa
     assert f.__qualname__ in text
 
 
-def test_floats_that_the_function_asks_for_their_type() -> None:
-    f = rt.compile(lambda x, k: x * 2 if isinstance(k, float) else x * 3)
-    with pytest.raises(CheckFailed, match="differs from eager execution in the result"):
-        f(X, 1.0)
-
-
 @pytest.mark.parametrize("make", [the_time, an_iterator, a_generator_of_numpy], ids=lambda m: m.__name__)
 def test_compare_shows_what_changes_by_itself(make: Callable[[Path], Made], tmp_path: Path) -> None:
     function, _ = make(tmp_path)

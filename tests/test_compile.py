@@ -660,7 +660,7 @@ def test_numpy_in_numpy_out() -> None:
     assert isinstance(f(rt.tensor(a), b)["product"], rt.Tensor)
     found32 = f(a.astype(np.float32), b.astype(np.float32))
     assert found32["product"].dtype == np.float32
-    assert float(f(2.0, 3.0)["product"]) == 6.0
+    assert float(f(np.array(2.0), 3.0)["product"]) == 6.0
 
 
 def test_numpy_functions_inside() -> None:

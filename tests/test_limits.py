@@ -44,9 +44,9 @@ def test_of_large_captured_arrays_numpys_reads_are_not_seen() -> None:
     assert f(X).tolist() == [2.0, 4.0]
 
 
-def test_floats_are_tensors_inside() -> None:
-    f = rt.compile(lambda x, k: x * 2 if isinstance(k, float) else x * 3)
-    assert f(X, 1.0).tolist() == [3.0, 6.0]
+def test_numpys_functions_of_numbers_give_floats() -> None:
+    f = rt.compile(lambda x, k: (x * k, np.exp(k)))
+    assert type(f(X, 0.5)[1]) is type(f(X, 0.25)[1]) is float and f.traces == 1
 
 
 def test_a_number_that_the_function_counts_takes_two_traces() -> None:

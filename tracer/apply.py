@@ -19,7 +19,7 @@ from retape.ir.quantities import TRACKED
 from retape.ir.types import TensorType, default_float, type_of, weak_type
 
 from .gradnode import GradNode
-from .numbers import F64, I64, NumberTensor, ScalarTensor
+from .numbers import I64, NumberTensor
 from .quiet import hush, unhush
 from .state import describe, site, state
 from .tensor import Tensor, wrap
@@ -205,22 +205,10 @@ def _apply_slowly(op: Op, operands: tuple[Any, ...], attrs: tuple[Any, ...]) -> 
     for operand in operands:
         if isinstance(operand, Tensor) and (operand._base is not None or operand._traced is not None):
             _check_state(operand)
-    tensors = [operand for operand in operands if isinstance(operand, Tensor)]
-    if op.kind == "pointwise" and all(isinstance(t, NumberTensor) for t in tensors) \
-            and any(isinstance(t, ScalarTensor) for t in tensors):
-        return _on_scalars(op, operands, attrs)
     operands = _promoted(op, operands)
     arrays = [operand._data if isinstance(operand, Tensor) else operand for operand in operands]
     requires = any(isinstance(operand, Tensor) and operand._requires_grad for operand in operands)
     return _carry_out(op, operands, arrays, attrs, requires)
-
-
-def _on_scalars(op: Op, operands: tuple[Any, ...], attrs: tuple[Any, ...]) -> Tensor:
-    """Python numbers that became inputs stay Python numbers: double precision, and weak in promotion."""
-    operands = tuple([apply(CAST, (o,), (F64,)) if isinstance(o, Tensor) and o._data.dtype.kind == "i"
-                      else o for o in operands])
-    out = _carry_out(op, operands, [o._data if isinstance(o, Tensor) else o for o in operands], attrs, False)
-    return out if out._data.dtype.kind == "b" or op is CAST else ScalarTensor.of(out)
 
 
 def _promoted(op: Op, operands: tuple[Any, ...]) -> tuple[Any, ...]:

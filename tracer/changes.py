@@ -58,7 +58,9 @@ def changes(
     found: list[Change] = []
     for path, new in _slots(environment):
         found.append(Change(path, "slot", new if new is ABSENT else bind.value(path, new, path.assign)))
-    watched = [(path, path.expected, old) for path, old in environment.contents]
+    watched = [(path, path.expected, _without(old, [entry.key for entry in environment.rebound
+                                                    if entry.container is path]))
+               for path, old in environment.contents]
     for number, (container, old) in enumerate(arguments):
         watched.append((Path("an argument", "argument", None, number), container, old))
     for path, now, old in watched:
@@ -68,6 +70,15 @@ def changes(
         elif change := _dict_change(bind, path, now if isinstance(now, dict) else vars(now), old):
             found.append(change)
     return found
+
+
+def _without(old: Any, assigned: Sequence[Any]) -> Any:
+    """What a container held; nothing where the call has assigned a number, be it the one that was there."""
+    if assigned:
+        old = old.copy()
+        for key in assigned:
+            old[key] = ABSENT
+    return old
 
 
 def _dict_change(bind: _Binder, path: Path, now: dict[Any, Any], old: dict[Any, Any]) -> Change | None:
@@ -98,7 +109,8 @@ def _slots(environment: Environment) -> Iterator[tuple[Path, Any]]:
         if isinstance(path.container, Path) or path.access == "root":
             continue  # entries are looked at with their container
         new = path.follow()
-        if new is not path.expected and not (path.check == "value" and equal(new, path.expected)):
+        if path in environment.rebound or (
+                new is not path.expected and not (path.check == "value" and equal(new, path.expected))):
             yield path, new
 
 

@@ -40,6 +40,7 @@ class Environment:
     def __init__(self, function: Callable[..., Any], objects: Sequence[tuple[str, Any]] = ()) -> None:
         self.paths: list[Path] = []
         self.contents: list[tuple[Path, Any]] = []  # lists and dicts, and what they held at first
+        self.rebound: list[Path] = []  # to numbers that are inputs, and have been assigned in the call that is traced
         self._objects: dict[int, Path] = {}
         self._seen: set[tuple[int, Any]] = set()
         self._functions: set[int] = set()

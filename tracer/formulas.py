@@ -291,6 +291,7 @@ def standing_in(formulas: Formulas | None, environment: Environment) -> Iterator
                 if _functions.get(name) is path.expected:
                     standing[path] = _seen_functions[name]
     places = [(path, path.home(), value) for path, value in standing.items()]
+    environment.rebound.clear()
     try:
         for path, home, value in places:
             path.write(home, value)
@@ -298,8 +299,10 @@ def standing_in(formulas: Formulas | None, environment: Environment) -> Iterator
     finally:
         for path, home, value in places:
             with suppress(ValueError, KeyError, IndexError, AttributeError):  # it was taken away
-                if path.read(home) is value:  # else it was rebound
+                if path.read(home) is value:
                     path.write(home, path.expected)
+                else:
+                    environment.rebound.append(path)
 
 
 def _placed(value: Any, keys: Sequence[Any], number: Any) -> Any:

@@ -8,7 +8,6 @@ C code, which would read it unseen, but `isinstance(k, float)` holds.
 
 from __future__ import annotations
 
-import math
 import sys
 from typing import TYPE_CHECKING, Any, Self
 
@@ -26,7 +25,7 @@ from .tensor import Tensor, wrap
 if TYPE_CHECKING:
     from .tracer import Tracer
 
-__all__ = ["F64", "I64", "Number", "NumberTensor", "Numbers", "ScalarTensor", "check_few", "emit", "is_number", "known",
+__all__ = ["F64", "I64", "Number", "NumberTensor", "Numbers", "check_few", "emit", "is_number", "known",
            "settled"]
 
 LOOK_LIMIT = 64
@@ -44,32 +43,6 @@ class NumberTensor(Tensor):
         for name in Tensor.__slots__[1:]:
             setattr(out, name, getattr(tensor, name))
         return out
-
-
-class ScalarTensor(NumberTensor):
-    """A Python float that is an input of a trace, and what is computed from such alone."""
-
-    __slots__ = ()
-
-    # what only a float can do looks at the value
-
-    def is_integer(self) -> bool:
-        return float(self).is_integer()
-
-    def __round__(self, digits: int | None = None) -> Any:
-        return round(float(self), digits)
-
-    def __trunc__(self) -> int:
-        return math.trunc(float(self))
-
-    def __floor__(self) -> int:
-        return math.floor(float(self))
-
-    def __ceil__(self) -> int:
-        return math.ceil(float(self))
-
-    def __divmod__(self, other: Any) -> Any:
-        return self // other, self % other
 
 
 class Numbers:
@@ -110,7 +83,7 @@ class Numbers:
     def look(self, tracer: Tracer, node: Node, value: Any) -> None:
         """Python saw a value; that it saw the same before need not be said again."""
         if self.first(node):
-            tracer._guard(node, value)
+            tracer.guard(node, value)
 
     def condition(self, tracer: Tracer, name: str, operands: tuple[Any, ...], value: bool) -> None:
         """Python saw whether a relation holds."""
@@ -119,7 +92,7 @@ class Numbers:
                               for o in operands]):
             found = emit(tracer, name, operands)
             if isinstance(found, Node):
-                tracer._guard(found, value)
+                tracer.guard(found, value)
 
 
 class Source:
@@ -258,7 +231,11 @@ class Number(Deferred):
             operands = [as_operand(v) if isinstance(v, (Number, np.ndarray)) else v for v in inputs]
             tensor: Any = next(v for v in operands if isinstance(v, Tensor))
             return tensor.__array_ufunc__(ufunc, method, *operands, **options)
-        return getattr(ufunc, method)(*map(settled, inputs), **options)
+        mapped = self._mapped(ufunc, inputs) if method == "__call__" and not options and self._live() else None
+        return getattr(ufunc, method)(*map(settled, inputs), **options) if mapped is None else mapped
+
+    def _mapped(self, ufunc: Any, inputs: tuple[Any, ...]) -> Any:
+        """What a function of NumPy gives of numbers, where that can be recorded; else None."""
 
     def _shown(self) -> Any:
         return self._value if _is_internal(sys._getframe(2).f_code.co_filename) else self.exactly()

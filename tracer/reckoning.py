@@ -8,11 +8,15 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from retape.ir import DType, Node
+from retape.ir.errors import UnsupportedOp
 from retape.ir.polynomials import PYTHON
 from retape.ir.quantities import TRACKED, Extent
 
 from .numbers import F64, I64, Number, emit, is_number, known, settled
+from .tensor import Tensor, wrap
 
 if TYPE_CHECKING:
     from .tracer import Tracer
@@ -111,8 +115,28 @@ class Real(Reckoned):
         if not self._live() or not math.isfinite(value):
             return int(self.exactly())
         if self._looks.first("int", self._made()):  # adding 0.0 makes both zeros one
-            tracer._guard(emit(tracer, "add", (self._whole("trunc"), 0.0)), float(int(value)))
+            tracer.guard(emit(tracer, "add", (self._whole("trunc"), 0.0)), float(int(value)))
         return int(value)
+
+    def _mapped(self, ufunc: Any, inputs: tuple[Any, ...]) -> Any:
+        """NumPy computes on floats in double precision, as on an array of one element."""
+        numbers = tuple(v for v in inputs if isinstance(v, Number))
+        if not all(type(v) in (Real, int, float, np.float64) for v in inputs):
+            return None
+        operands = [v.element() if isinstance(v, Number) else v for v in inputs]
+        try:
+            found = self.element().__array_ufunc__(ufunc, "__call__", *operands)
+        except UnsupportedOp:
+            return None
+        if found.dtype is F64 and not found.requires_grad:
+            return Real(self._tracer, found._data.item(), self._tracer.node_of(found), numbers)
+        return bool(found) if found._data.dtype.kind == "b" else None
+
+    def element(self) -> Tensor:
+        """A tensor of double precision that is no Python number to others."""
+        out = wrap(np.asarray(self._value))
+        out._traced = self._tracer, self._made(), 0
+        return out
 
     def _whole(self, name: str) -> Any:
         """The node of the whole number at or beside it, as a double."""
@@ -223,7 +247,7 @@ def _bounded(number: Any) -> bool:
         number._limit = FEW if abs(number._value) <= FEW else MANY
         tracer, node = number._tracer, number._made()
         size = emit(tracer, "abs", (emit(tracer, "cast", (node,), (F64,)),))
-        tracer._guard(emit(tracer, "le", (size, float(number._limit))), True)
+        tracer.guard(emit(tracer, "le", (size, float(number._limit))), True)
     return number._limit is not None
 
 

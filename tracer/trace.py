@@ -28,12 +28,13 @@ from .engine import barrier
 from .environment import Environment
 from .formulas import Formulas, formulas_of, seen_lengths, standing_in
 from .notices import Watch
-from .numbers import Number, Numbers, ScalarTensor, known
+from .numbers import F64, Number, Numbers, Source, emit, known
 from .outside import DataBind, GradBind, Write
 from .paths import Path
 from .printing import Printed, muted, printed
 from .randomness import foreign_state
 from .reads import Reads
+from .reckoning import Real
 from .state import state
 from .tensor import Tensor, wrap
 from .tracer import Tracer, layout
@@ -200,7 +201,10 @@ def _enter(tracer: Tracer, label: str, leaf: Any, position: int) -> Any:
             tracer.bind(out, node, position)
         return tracer._roots[id(leaf)][1]
     if isinstance(leaf, float):
-        out = ScalarTensor.of(wrap(np.asarray(leaf, np.float64)))
-        tracer.bind(out, tracer.add_input(label, weak_type(float), position), position)
-        return out
+        node = tracer.add_input(label, weak_type(float), position)
+        if tracer.numbers is None:  # Python is to have the float itself
+            tracer.guard(node, leaf)
+            return leaf
+        tracer.numbers.made = True
+        return Real(tracer, leaf, emit(tracer, "cast", (node,), (F64,)), source=Source(node, leaf))
     return leaf if tracer.formulas is None else tracer.formulas.given.get(position, leaf)

@@ -278,7 +278,7 @@ class Tracer:
             value = Array(tensor._data, type_of(tensor._data))
         elif not isinstance(value, (bool, int, float, complex)):
             value = tensor._data.item()
-        self._guard(self.node_of(tensor), value)
+        self.guard(self.node_of(tensor), value)
 
     def look_at_extent(self, total: Tensor, extent: int) -> Any:
         """The extent that a value decides, of what comes next; with a formula where the trace has formulas."""
@@ -287,16 +287,16 @@ class Tracer:
             return extent
         number = len(self.guards)
         self.extents.append(number)
-        self._guard(node, extent)
+        self.guard(node, extent)
         return extent if self.formulas is None else self.formulas.found(number, node.name, extent)
 
     def look_at_truth(self, tensor: Tensor, value: bool) -> None:
         node = self.node_of(tensor)
         if node.type.dtype.category:
             node = self.builder.emit(CATALOGUE["ne"], (node, 0), origin=site())
-        self._guard(node, value)
+        self.guard(node, value)
 
-    def _guard(self, node: Node, value: Any) -> None:
+    def guard(self, node: Node, value: Any) -> None:
         self.guards.append(Guard(node, value, site()))
         self.looks.append((len(self.builder.nodes), len(self.random)))
 

@@ -36,7 +36,7 @@ def _variable(value: Any) -> Any:
     elif isinstance(value, np.ndarray):
         fresh = array_operand(value)
     else:
-        fresh = tensor(float(value), dtype="float64")
+        fresh = tensor(value, dtype="float64")
     return fresh if fresh._requires_grad else fresh.requires_grad_()
 
 
@@ -197,7 +197,9 @@ def jvp(function: Callable[..., Any], primals: Sequence[Any], tangents: Sequence
 
 
 def _like(tangent: Any, variable: Tensor) -> Tensor:
-    given = tangent if isinstance(tangent, Tensor) else array_operand(np.asarray(tangent, variable._data.dtype))
+    from .creation import as_tensor
+
+    given = as_tensor(tangent, variable.dtype)
     return given if same_shape(given.shape, variable.shape) else given.expand(*variable.shape)
 
 
