@@ -121,6 +121,16 @@ def test_numpy_may_write_to_captured_arrays() -> None:
     assert [step(rt.ones(1)).item() for _ in range(2)] == [1.0, 2.0] and counts[0] == 2
 
 
+@pytest.mark.parametrize("text", ["float(f'{x[0]:.3f}')", "float('%.3f' % x[0])", "float('{:.2e}'.format(x.sum()))",
+                                  "len(f'{x[0].item()}')", "round(x[0].item(), 1)", "max(x)", "sorted(x)[0]"])
+def test_texts_of_numbers_are_looks(text: str) -> None:
+    eager = function(f"x * {text}", {})
+    compiled = rt.compile(eager)
+    for call in range(6):
+        x = rt.tensor(np.random.default_rng(call % 4).normal(size=3))
+        np.testing.assert_allclose(compiled(x)._data, eager(x)._data, 1e-12)
+
+
 def test_sets_and_deques_are_compared() -> None:
     seen: set[int] = set()
     recent: Any = deque([1.0], maxlen=2)

@@ -121,7 +121,9 @@ class Tensor(Operators):
         return format_tensor(self)
 
     def __format__(self, spec: str) -> str:
-        return format(self.item(), spec) if spec else repr(self)
+        from .numbers import settled
+
+        return format(settled(self.item()), spec) if spec else repr(self)
 
     __hash__ = object.__hash__  # by identity: `==` compares elements
 
