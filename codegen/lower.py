@@ -13,6 +13,7 @@ from retape.ir.passes import (
     collect_products,
     group_embeds,
     hoist_reshapes,
+    localise_parts,
     simplify,
     unfold_products,
 )
@@ -47,7 +48,7 @@ def lower(graph: Graph, strict: bool = False, stored: int = 0, varied: bool = Fa
     given, owners = graph, _owners(graph)
     graph = simplify(given, MARKERS)
     if not strict:
-        graph = hoist_reshapes(collect_embeds(group_embeds(graph)))
+        graph = hoist_reshapes(localise_parts(collect_embeds(group_embeds(graph))))
     tiny = not varied and suits(graph, strict)
     if not strict and not tiny:
         graph = order_sums(unfold_products(collect_products(graph)))

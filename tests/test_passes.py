@@ -19,6 +19,7 @@ from retape.ir.passes import (
     differentiate,
     eliminate_dead,
     group_embeds,
+    localise_parts,
     partition,
     simplify,
     unfold_products,
@@ -736,3 +737,27 @@ def test_a_module_of_passes_results_reads_back() -> None:
     again = parse_module(print_module(g, forward, backward))
     assert [same_graph(a, b) for a, b in zip(again.values(), (g, forward, backward), strict=True)] == [True] * 3
     assert all(isinstance(n, Node) and n.op is CATALOGUE[n.op.name] for n in again[g.name].nodes)
+
+
+def test_small_parts_are_added_in_their_place() -> None:
+    """A part that is nearly the whole stays a sum, and so does one that something else reads."""
+    before = """
+        a: f64[2, 90] = op.exp(x)
+        b: f64[3] = op.slice(y, index=(0, slice(0, 3, 1)))
+        c: f64[2, 90] = op.embed(b, shape=(2, 90), index=(1, slice(4, 7, 1)))
+        d: f64[2, 90] = op.add(a, c)
+        e: f64[90] = op.slice(y, index=(0,))
+        f: f64[2, 90] = op.embed(e, shape=(2, 90), index=(1,))
+        g: f64[2, 90] = op.add(f, d)
+        return (g,)"""
+    after = """
+        a: f64[2, 90] = op.exp(x)
+        b: f64[3] = op.slice(y, index=(0, slice(0, 3, 1)))
+        p: f64[3] = op.slice(a, index=(1, slice(4, 7, 1)))
+        q: f64[3] = op.add(p, b)
+        d: f64[2, 90] = op.slice_scatter(a, q, index=(1, slice(4, 7, 1)))
+        e: f64[90] = op.slice(y, index=(0,))
+        f: f64[2, 90] = op.embed(e, shape=(2, 90), index=(1,))
+        g: f64[2, 90] = op.add(f, d)
+        return (g,)"""
+    becomes(lambda given: eliminate_dead(localise_parts(given)), before, after, "x: f64[2, 90], y: f64[2, 90]")

@@ -5,6 +5,7 @@ from .differentiate import Joint, differentiate
 from .eliminate import eliminate_dead
 from .group import group_embeds
 from .hoist import hoist_reshapes
+from .localise import localise_parts
 from .partition import backward_graph, partition
 from .products import collect_products
 from .simplify import MARKERS, simplify
@@ -12,5 +13,5 @@ from .unfold import unfold_products
 
 __all__ = [
     "MARKERS", "Joint", "backward_graph", "collect_embeds", "collect_products", "differentiate", "eliminate_dead",
-    "group_embeds", "hoist_reshapes", "partition", "simplify", "unfold_products",
+    "group_embeds", "hoist_reshapes", "localise_parts", "partition", "simplify", "unfold_products",
 ]
