@@ -148,8 +148,9 @@ class CompiledFunction:
             found = self._find(call, False)
         if found is None:
             raise located(UnsupportedOp(f"`{self.__qualname__}` runs eagerly for these arguments",
-                                        ("why", "they share memory that it writes to, or its budget is spent"),
-                                        fix="pass a `clone()`, or a larger `budget`"))
+                                        ("why", "they share memory that it writes to, its budget is spent, or it takes "
+                                                "from an iterator"),
+                                        fix="pass a `clone()`, a larger `budget`, or what the iterator gives"))
         return found[0]
 
     def leaves_of(self, *args: Any, **kwargs: Any) -> list[Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,16 +15,21 @@ BOX = SimpleNamespace(a=1.0)
 NAME = "".join(["a"])
 
 
-def test_what_iterators_give_is_that_of_the_first_call() -> None:
-    counter = itertools.count(1)
-    f = rt.compile(lambda x: x * next(counter))
-    assert [f(X).tolist() for _ in range(3)] == [[1.0, 2.0]] * 3
+def test_what_the_properties_of_a_metaclass_read_is_not_followed() -> None:
+    box = SimpleNamespace(rate=2.0)
 
+    class Kind(type):
+        @property
+        def rate(cls) -> float:
+            return box.rate
 
-def test_generators_of_numpy_that_are_captured_are_not_followed() -> None:
-    rng = np.random.default_rng(0)
-    f = rt.compile(lambda x: x * rng.random())
-    assert f(X).tolist() == f(X).tolist() == f(X).tolist()
+    class Layer(metaclass=Kind):
+        pass
+
+    f = rt.compile(lambda x: x * Layer.rate)
+    f(X)
+    box.rate = 3.0
+    assert f(X).tolist() == [2.0, 4.0]
 
 
 def test_attributes_with_computed_names_are_not_seen() -> None:

@@ -102,8 +102,8 @@ def test_what_only_tracing_does_is_told_with_its_line(function: Any, what: str, 
 def test_iterators_and_generators_that_are_captured() -> None:
     f = rt.compile(lambda x: x * next(COUNTER) + RNG.random())
     f(rt.ones(2))
-    assert "the count `COUNTER` gives in every call" in f.explain()
-    assert "the Generator `RNG` gives in every call" in f.explain()
+    assert "the count `COUNTER` goes on, so that each call is traced" in f.explain()
+    assert "the Generator `RNG` goes on, so that each call is traced" in f.explain()
 
 
 def test_what_is_repeated_is_not_told() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import itertools
 import math
 import operator
 from collections import deque
@@ -146,6 +147,25 @@ def test_sets_and_deques_are_compared() -> None:
     recent.append(2.0)
     seen.clear()
     assert [f(x, 0.5).item() for _ in range(5)] == [3.0, 6.0, 9.0, 9.0, 9.0]
+
+
+def test_iterators_and_generators_of_numpy_go_on() -> None:
+    def world() -> tuple[Any, Any]:
+        counter, rng, batches = itertools.count(1), np.random.default_rng(0), (2.0**i for i in range(9))
+
+        def function(x: Any) -> Any:
+            return x * next(counter) + rng.random() * next(batches)
+
+        return function, rng
+
+    (eager, _), (body, rng) = world(), world()
+    f = rt.compile(body)
+    x = rt.ones(2, dtype=rt.float64)
+    for _ in range(4):
+        np.testing.assert_allclose(f(x)._data, eager(x)._data, 1e-12)
+
+    still = rt.compile(lambda x: x * (2 if rng is not None else 3))  # a generator that isn't drawn from
+    assert still(x).tolist() == still(x).tolist() == [2.0, 2.0] and still.traces == 1
 
 
 class Settings:

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from .environment import Environment
+from .environment import MEMBERS, Environment
 from .paths import Path
 
 __all__ = ["Watch", "notices"]
@@ -50,7 +50,7 @@ class Watch:
     def changed(self) -> tuple[str, ...]:
         """A line for each that is another now."""
         return tuple(f"a change of the {type(now).__name__} `{path.label}`{_place_of(self.environment, path)} "
-                     f"{ONLY if path.check == 'same' else AGAIN}: {RETURN}"
+                     f"{AGAIN if isinstance(now, MEMBERS) else ONLY}: {RETURN}"
                      for path, now, old in self._held if _differ(now, old))
 
 
@@ -83,10 +83,9 @@ def notices(environment: Environment) -> list[str]:
                             found[f"`{'.'.join(names[:length])}` at {_place(code, line)} {what}: {fix}"] = (
                                 code.co_filename, line)
     for path in environment.paths:
-        if path.check == "same" and (hasattr(type(path.expected), "__next__")
-                                     or isinstance(path.expected, np.random.Generator)):
+        if path.check == "once" and not isinstance(path.expected, (*WATCHED, np.ndarray)):
             kind = type(path.expected).__name__
-            found[f"the {kind} `{path.label}` {FIXED}: pass what it gives as an argument"] = "", 0
+            found[f"the {kind} `{path.label}` goes on, so that each call is traced: pass what it gives"] = "", 0
     return sorted(found, key=lambda text: (*found[text], text))
 
 

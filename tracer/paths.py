@@ -27,6 +27,7 @@ class Path:
     members     a set or deque with the very entries `kept`, or equal ones
     appended    a list of which only `append` is used
     absent      there is no such attribute
+    once        nothing is: it was read in a way that no later call can repeat
     """
 
     __slots__ = ("access", "check", "container", "expected", "first", "kept", "key", "name", "type", "values")
@@ -171,6 +172,8 @@ def _check(path: Path, i: int, home: str, number: dict[Path, int], scope: dict[s
     """The lines that follow one path and return None where it is off."""
     value, key = f"v{i}", f"k{i}"
     scope[key], scope[f"e{i}"] = path.key, path.expected
+    if path.check == "once":
+        return ["    return None"]
     if path.check == "absent":
         return [f"    if {key} in {home}: return None" if path.access == "item"
                 else f"    if hasattr({home}, {key}): return None"]

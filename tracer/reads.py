@@ -9,6 +9,7 @@ call. Arrays in containers count so where they became no operand at all.
 from __future__ import annotations
 
 import dis
+import io
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cache
 from itertools import islice
@@ -34,20 +35,22 @@ Extent = tuple[tuple[int, int], tuple[int, int]]
 
 
 class Reads:
-    """The arrays that a function reaches by name, as they are before a traced call."""
+    """Arrays and generators of NumPy that a function reaches by name, as they are before a traced call."""
 
     def __init__(self, environment: Environment) -> None:
         self.environment = environment
         self._values = {path: path.expected.tobytes() if path.expected.size <= LARGE else path.expected
                         for path in environment.paths
                         if path.check == "array" and isinstance(path.expected, np.ndarray) and path.values is None}
+        self._drawn = {path: path.expected.bit_generator.state for path in environment.paths
+                       if path.check == "same" and isinstance(path.expected, np.random.Generator)}
 
     def keep(self, entered: Mapping[Site, Sequence[Any]], written: Collection[Tensor]) -> None:
         """Have the values compared from now on of which Python may have seen some, since `entered`, the arrays that
         became operands in the call, doesn't account for each place where the code names them.
 
-        The trace is for this call alone where it changed a set or deque, or where NumPy changed an array, which isn't
-        among the tensors `written` then.
+        The trace is for this call alone where it changed a set or deque, could take from an iterator, drew from a
+        generator of NumPy, or where NumPy changed an array, which isn't among the tensors `written` then.
         """
         recorded = {id(owner(tensor._data)) for tensor in written}
         places: dict[str, list[tuple[Site, bool]]] = {}
@@ -60,17 +63,22 @@ class Reads:
                     if owner(array) is memory)
         codes = [code for function in self.environment.functions for code in _codes(function.__code__)]
         for path, values in self._values.items():
-            if id(owner(path.expected)) not in used if isinstance(path.container, Path) \
+            if isinstance(values, bytes) and values != path.expected.tobytes() \
+                    and id(owner(path.expected)) not in recorded:
+                path.check = "once"
+            elif id(owner(path.expected)) not in used if isinstance(path.container, Path) \
                     else any(_Uses(code, places[path.label]).seen(path.label) for code in codes):
                 path.values = values
-                if isinstance(values, bytes) and values != path.expected.tobytes() \
-                        and id(owner(path.expected)) not in recorded:
-                    path.values = object()
-                self.environment.changed()
         for path in self.environment.paths:
-            if path.check == "members" and not holds_members(path.expected, path.kept):
-                path.kept = [object()]
-                self.environment.changed()
+            if (path.check == "members" and not holds_members(path.expected, path.kept)) or (
+                    path.check == "same" and (_is_iterator(path.expected) or (path in self._drawn
+                                              and self._drawn[path] != path.expected.bit_generator.state))):
+                path.check = "once"
+        self.environment.changed()
+
+
+def _is_iterator(value: Any) -> bool:
+    return hasattr(type(value), "__next__") and not isinstance(value, io.IOBase)
 
 
 class _Uses:
