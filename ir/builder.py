@@ -82,6 +82,8 @@ class GraphBuilder(Builder):
         self._names: set[str] = set()
         self._types: dict[Hashable, tuple[TensorType, list[Any]]] = {} if like is None else like._types
         self._shared: dict[TensorType, TensorType] = {} if like is None else like._shared
+        self._equal: dict[Hashable, tuple[Any, ...]] = {}  # attributes by their key
+        self._attrs: dict[int, tuple[Any, Hashable]] = {}  # by id: attributes, kept alive, and their key
 
     def call(self, op: Op) -> Callable[..., Any]:
         count = -1 if op.variadic or op.attributes else len(op.operands)
@@ -114,7 +116,7 @@ class GraphBuilder(Builder):
             with np.errstate(all="ignore"):
                 number: Literal = np.asarray(op.eager(*inputs, *attrs)).item()
                 return number
-        values = value_key(attrs) if attrs else ()
+        values = self._values(attrs) if attrs else ()
         if not self.consing:
             return self.append(op, inputs, attrs, type or self._infer(op, inputs, attrs, values), origin, name)
         known = self._known
@@ -162,6 +164,17 @@ class GraphBuilder(Builder):
             found = self._types[key] = result, types  # keeps alive what the key identifies
         return found[0]
 
+    def _values(self, attrs: tuple[Any, ...]) -> Hashable:
+        """The key of attributes, made once where operations share them."""
+        found = self._attrs.get(id(attrs))
+        if found is None:
+            found = self._attrs[id(attrs)] = attrs, value_key(attrs)
+        return found[1]
+
+    def shared(self, attrs: tuple[Any, ...]) -> tuple[Any, ...]:
+        """One tuple for all equal attributes."""
+        return self._equal.setdefault(value_key(attrs), attrs) if attrs else attrs
+
     def unique(self, wanted: str) -> str:
         """`wanted`, or that name with a number behind it where it is taken; it counts as taken from now on."""
         name, count = wanted, 1
@@ -182,16 +195,19 @@ class GraphBuilder(Builder):
         for node in nodes:
             self._known.setdefault(hash(_key(node)), node)
 
-    def known(self, node: Node) -> Node:
-        """An equal operation that was made before; else the node, taken over with its name."""
-        attrs = node.attrs
-        key = (node.op, value_key(attrs) if attrs else (), *_keys(node.inputs))
+    def known(self, node: Node, operands: tuple[Operand, ...]) -> Node:
+        """An equal operation that was made before; else the node, taken over with its name. On other `operands` than
+        its own, of the same types, it is a new one."""
+        op, attrs = node.op, node.attrs
+        key = (op, self._values(attrs) if attrs else (), *_keys(operands))
         mark = hash(key)
         found = self._known.get(mark)
+        if found is not None and _key(found) == key:
+            return found
+        if operands is not node.inputs:
+            node = make_node(op, operands, attrs, node.type, node.name, node.origin)
         if found is None:
             self._known[mark] = node
-        elif _key(found) == key:
-            return found
         self.nodes.append(node)
         return node
 

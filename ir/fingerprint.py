@@ -123,7 +123,11 @@ def _told(graph: Graph) -> Iterator[Any]:
         for place in [p for p, n in enumerate(flat) if n is None]:
             flat[place] = [encoded(every[place])]
     yield flat
-    yield [encoded(node.attrs, _content) for node in nodes if node.attrs]
+    attrs = [node.attrs for node in nodes if node.attrs]
+    texts: dict[bytes, int] = {}
+    once = {id(a): texts.setdefault(marshal.dumps(encoded(a, _content), 2), len(texts))
+            for a in {id(a): a for a in attrs}.values()}  # many operations share theirs
+    yield [*map(once.get, map(id, attrs))], list(texts)
     types = [node.type for node in chain(graph.inputs, nodes)]
     known: dict[Row, int] = {}
     by_id = {id(type): known.setdefault(type_told(type), len(known)) for type in {id(t): t for t in types}.values()}

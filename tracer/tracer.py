@@ -219,9 +219,9 @@ class Tracer:
         origin: Origin = self.note or place or site(1, self.places)
         node: Any
         if strong and not weak:
-            node = self.builder.append(op, tuple(inputs), numbers, type_of(out._data), origin)
+            node = self.builder.append(op, tuple(inputs), self.builder.shared(numbers), type_of(out._data), origin)
         else:
-            node = self.builder.emit(op, tuple(inputs), numbers, origin=origin,
+            node = self.builder.emit(op, tuple(inputs), self.builder.shared(numbers), origin=origin,
                                      type=None if weak else type_of(out._data))
         if self.formulas is not None:
             self.formulas.note(node, given, attrs)

@@ -37,7 +37,8 @@ def group_embeds(graph: Graph) -> Graph:
 def _repeating(graph: Graph) -> dict[Node, list[list[Node]]]:
     """The sums that have several `embed`s at one index, with their terms, those that belong together side by side."""
     embeds = [node for node in graph.nodes if node.op is EMBED]
-    index: dict[Any, Any] = {node: value_key(node.attrs) for node in embeds if _is_part(node)}
+    keys = {id(attrs): value_key(attrs) for attrs in {id(node.attrs): node.attrs for node in embeds}.values()}
+    index: dict[Any, Any] = {node: keys[id(node.attrs)] for node in embeds if _is_part(node)}
     if len(set(index.values())) == len(index):
         return {}
     reads = Counter(chain.from_iterable([node.inputs for node in graph.nodes]))
@@ -91,15 +92,16 @@ def _rebuilt(graph: Graph, sums: dict[Node, list[list[Node]]]) -> Graph:
     b = GraphBuilder(consing=False)
     b.reserve(chain(graph.inputs, graph.nodes))
     new: dict[Any, Operand] = {}
+    changed, nodes = new.keys(), b.nodes
     for node in graph.nodes:
         if node in sums:
             b.origin = node.origin
             new[node] = _grouped(b, sums[node], new)
             continue
-        made = rewired(node, new)
-        if made is not node:
-            new[node] = made
-        b.nodes.append(made)
+        made = node
+        if not changed.isdisjoint(node.inputs):
+            made = new[node] = rewired(node, new)
+        nodes.append(made)
     return eliminate_dead(graph.map_roots(b.nodes, lambda o: new.get(o, o)))
 
 
@@ -110,8 +112,15 @@ def _grouped(b: GraphBuilder, groups: list[list[Node]], new: dict[Any, Operand])
         term: Any = new.get(first, first)
         if others:
             term = new.get(first.inputs[0], first.inputs[0])
+            type = None
             for other in others:
-                term = b.add(term, new.get(other.inputs[0], other.inputs[0]))
+                part: Any = new.get(other.inputs[0], other.inputs[0])
+                if term.type is type and part.type is type:  # the type that sums of two such have
+                    term = b.append(ADD, (term, part), (), type)
+                    continue
+                same = term.type is part.type
+                term = b.add(term, part)
+                type = term.type if same and term.type is part.type else None
             term = b.emit(first.op, (term,), first.attrs)
         total = term if total is None else b.add(total, term)
     return total

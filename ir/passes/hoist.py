@@ -65,7 +65,7 @@ def hoist_reshapes(graph: Graph) -> Graph:
             made = read(node.inputs[0], node.type.shape)
         else:
             inputs = tuple(read(i, i.type.shape) if isinstance(i, Node) else i for i in node.inputs)
-            made = builder.known(node) if inputs == node.inputs else \
+            made = builder.known(node, node.inputs) if inputs == node.inputs else \
                 builder.emit(node.op, inputs, node.attrs, node.name, node.origin)
         assert isinstance(made, Node)
         if made is not node:
@@ -86,7 +86,7 @@ def _sink(graph: Graph) -> Graph:
             made = builder.emit(CATALOGUE["reshape"], (result,), (node.type.shape,),
                                 builder.unique(f"{node.name}_reshaped"), node.origin)
         else:
-            made = builder.known(node) if inputs == node.inputs else \
+            made = builder.known(node, node.inputs) if inputs == node.inputs else \
                 builder.emit(node.op, inputs, node.attrs, node.name, node.origin)
         assert isinstance(made, Node)
         if made is not node:

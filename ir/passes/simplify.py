@@ -48,9 +48,8 @@ def simplify(graph: Graph, erase: frozenset[str] = frozenset()) -> Graph:
             if simpler is None and rule is not None:
                 simpler = rule(builder, node, operands)
         if simpler is None:
-            simpler = builder.known(node) if operands is node.inputs else builder.emit(
-                op, operands, node.attrs, node.name, node.origin,
-                node.type if retyped.isdisjoint(node.inputs) else None)
+            simpler = builder.known(node, operands) if retyped.isdisjoint(node.inputs) else builder.emit(
+                op, operands, node.attrs, node.name, node.origin)
         if simpler is not node:
             new[node] = simpler
             if simpler.__class__ is not Node or simpler.type is not node.type:
@@ -68,10 +67,6 @@ def _like(node: Node, operand: Any) -> bool:
     """Whether an operand can stand for the node's result: same shape and element type."""
     return isinstance(operand, Node) and operand.type.shape == node.type.shape \
         and operand.type.dtype is node.type.dtype and operand.type.weak == node.type.weak
-
-
-def _is(operand: Any, value: float) -> bool:
-    return not isinstance(operand, Node) and operand == value
 
 
 def _pointwise(b: GraphBuilder, node: Node, operands: tuple[Any, ...]) -> Any:
@@ -106,23 +101,24 @@ def _lean(operand: Any) -> Any:
 
 
 def _mul(b: GraphBuilder, node: Node, operands: tuple[Any, ...]) -> Any:
-    x, y = operands
-    if x.__class__ is y.__class__:  # two arrays
-        return None
-    for value, other in ((x, y), (y, x)):
-        if _is(value, 1) and _like(node, other):
-            return other
-        if _is(value, -1) and _like(node, other):
-            return b.neg(other)
-    return None
+    value, other = operands
+    if value.__class__ is Node:
+        if other.__class__ is Node:
+            return None
+        value, other = other, value
+    if value == 1 and _like(node, other):
+        return other
+    return b.neg(other) if value == -1 and _like(node, other) else None
 
 
 def _sub(b: GraphBuilder, node: Node, operands: tuple[Any, ...]) -> Any:
-    return operands[0] if _is(operands[1], 0) and _like(node, operands[0]) else None
+    x, y = operands
+    return x if y.__class__ is not Node and y == 0 and _like(node, x) else None
 
 
 def _div(b: GraphBuilder, node: Node, operands: tuple[Any, ...]) -> Any:
-    return operands[0] if _is(operands[1], 1) and _like(node, operands[0]) else None
+    x, y = operands
+    return x if y.__class__ is not Node and y == 1 and _like(node, x) else None
 
 
 def _neg(b: GraphBuilder, node: Node, operands: tuple[Any, ...]) -> Any:
