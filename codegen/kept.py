@@ -75,11 +75,13 @@ def _found(store: cache.Cache, name: str) -> Any:
 
 
 def _lowered(graph: Graph, strict: bool, stored: int, varied: bool, in_place: bool) -> Lowered:
+    from .beside import beside
     from .lower import lower  # a process that finds its programs does without
     from .memory import plan_memory
 
     lowered = lower(_whole(graph), strict, stored, varied, in_place)
     lowered.offsets, lowered.workspace = plan_memory(lifetimes(lowered))
+    lowered.beside = beside(lowered)
     return lowered
 
 

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .kernels import Kernel, kernel_for
-from .lowered import HostStep, KernelStep, Lowered, PanelStep, ProductStep
+from .lowered import HostStep, KernelStep, Lowered, PanelStep, ProductStep, Step
 from .threads import get_num_threads
 from .views import Buffer, View
 
 if TYPE_CHECKING:
     from .native.blas_threads import Hold
 
-__all__ = ["Linked", "Row", "holding", "lifetimes", "link"]
+__all__ = ["Linked", "Row", "holding", "in_turns", "lifetimes", "link"]
 
 
 class Row(NamedTuple):
@@ -67,13 +67,36 @@ def link(lowered: Lowered) -> Linked:
 def _kernel_row(step: KernelStep, address: int) -> Row:
     emitted, chunks = step.emitted, step.chunks
     grain = emitted.division.grain
-    work = emitted.extent * emitted.division.work if emitted.extent >= 2 * grain else 0.0
+    work = emitted.time if emitted.extent >= 2 * grain else 0.0
     if chunks is None:
         return Row(address, emitted.ints, emitted.extent, grain, emitted.views, work)
     from .native.chunks import chunked
 
     run, ints = chunked(address, emitted.extent, chunks.size, chunks.strides, emitted.ints)
     return Row(run, ints, chunks.count, 1, emitted.views, work)
+
+
+def in_turns(lowered: Lowered, linked: Linked) -> Iterator[tuple[int, Row | HostStep]]:
+    """Rows and host steps, each with the number of its (first) step: those that may run `beside` one another are one
+    row, which threads share, the longest first."""
+    behind = 0
+    runs = dict(lowered.beside)
+    for number, step in enumerate(linked.steps):
+        if number in runs:
+            behind = runs[number]
+            yield number, _lanes(lowered.steps[number:behind], linked.steps[number:behind])
+        elif number >= behind:
+            yield number, step
+
+
+def _lanes(steps: Sequence[Step], rows: Sequence[Row | HostStep]) -> Row:
+    from .native.lanes import in_lanes
+
+    times = [(step.emitted.time, row) for step, row in zip(steps, rows, strict=True)
+             if isinstance(step, KernelStep) and isinstance(row, Row)]
+    ordered = [row for _, row in sorted(times, key=lambda entry: -entry[0])]
+    run, ints, lanes = in_lanes([(row.kernel, len(row.views), row.ints, row.extent) for row in ordered])
+    return Row(run, ints, lanes, 1, [view for row in ordered for view in row.views], 0.0)
 
 
 def _product_row(step: ProductStep) -> Row:
@@ -97,7 +120,7 @@ def _panel_row(step: PanelStep, address: int) -> Row:
     reader = Reader(address, emitted.ints, rows * iterations, emitted.extent, strides)
     run, ints = panelled((product.address, product.ints), reader, panels, -(-panels // step.lanes),
                          rows * given["n"] * step.scratch.buffer.dtype.itemsize)
-    work = step.product.work + emitted.extent * emitted.division.work
+    work = step.product.work + emitted.time
     return Row(run, ints, step.lanes, product.grain, step.operands, work if product.grain else 0.0, product.shared)
 
 

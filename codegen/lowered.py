@@ -75,6 +75,11 @@ class Emitted:
     walks: tuple[Walk, ...] = ()
 
     @property
+    def time(self) -> float:
+        """Nanoseconds that the whole range takes, about; 0 where the loop isn't divided."""
+        return self.extent * self.division.work
+
+    @property
     def readable(self) -> str:
         from .expressions import rename
 
@@ -143,7 +148,8 @@ class Lowered:
 
     `graph` is the one that was given. `outputs` tells where each result lies, and whether it is copied out; None where
     an effect's value lies in the input that it is for. From step `final` on inputs are written, and nothing can fail.
-    `offsets` are places in a workspace of so many bytes, once they are planned.
+    `offsets` are places in a workspace of so many bytes, once they are planned. `beside` are runs of steps that may run
+    at the same time: the first, and the one behind the last.
     """
 
     graph: Graph
@@ -156,3 +162,4 @@ class Lowered:
     status: Buffer = field(default_factory=lambda: Buffer(i64, 1, "status"))
     offsets: dict[Buffer, int] = field(default_factory=dict)
     workspace: int = 0
+    beside: list[tuple[int, int]] = field(default_factory=list)

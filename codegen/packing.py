@@ -79,7 +79,7 @@ class _Packing:
         places = [(self.buffer[b], offset) for b, offset in lowered.offsets.items()]
         return (len(lowered.inputs), buffers, constants, list(self.layouts), self.columns, list(self.texts), steps,
                 outputs, [b for b, _ in places], [offset for _, offset in places], lowered.workspace,
-                lowered.final)
+                lowered.final, lowered.beside)
 
     def view(self, view: View) -> int:
         number = self.views.get(id(view))
@@ -135,7 +135,7 @@ def unpack(rows: Row, graph: Graph, strict: bool, texts: Callable[[], dict[str, 
     """The lowered form of a graph that is equal to the one that `rows` were made of, but for names and places. `texts`
     gives its kernels as they are to be read, by what is compiled."""
     (inputs, (dtypes, kinds, numels), constants, layouts, columns, sources, steps, outputs, placed, offsets, size,
-     final) = rows
+     final, beside) = rows
     buffers = [Buffer(DTYPES[d], n, KINDS[k]) for d, n, k in zip(dtypes, numels, kinds, strict=True)]
     for number, told in constants:
         buffers[number].constant = _array(told, buffers[number], graph)
@@ -166,7 +166,8 @@ def unpack(rows: Row, graph: Graph, strict: bool, texts: Callable[[], dict[str, 
     return Lowered(
         graph, strict, steps=[step(row) for row in steps], inputs=buffers[:inputs],
         outputs=[(operand(told), copied) for told, copied in outputs], buffers=buffers[inputs:-1], status=buffers[-1],
-        offsets=dict(zip([buffers[b] for b in placed], offsets, strict=True)), workspace=size, final=final)
+        offsets=dict(zip([buffers[b] for b in placed], offsets, strict=True)), workspace=size, final=final,
+        beside=beside)
 
 
 def _panels(product: Step, kernel: Step, reads: tuple[bool, ...], rows: int, lanes: int, scratch: View) -> PanelStep:

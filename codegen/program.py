@@ -17,7 +17,7 @@ from retape.ir.errors import RetapeError
 from retape.ir.interpreter import run_nodes
 
 from .kept import prepared
-from .linking import Row, holding, link
+from .linking import Row, holding, in_turns, link
 from .lowered import WAKING, HostStep, Lowered
 from .memory import ALIGNMENT
 from .native import Tape
@@ -117,7 +117,7 @@ class Program:
         cuts: list[tuple[int, int, HostStep | _Check | None]] = []
         bound: list[Row] = []
         start = 0
-        for number, step in enumerate(linked.steps):
+        for number, step in in_turns(lowered, linked):
             if number == lowered.final and lowered.status in slots:
                 cuts.append((start, len(rows), _Check()))
                 start = len(rows)
