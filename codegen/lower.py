@@ -67,12 +67,20 @@ def results_of(graph: Graph) -> list[Operand]:
 
 def _owners(graph: Graph) -> list[Operand]:
     """For each output the value whose memory it shares in eager execution: itself, or what it is a view of."""
-    owner: dict[Node, Operand] = {}
-    for node in graph.nodes:
-        source = node.inputs[0] if node.inputs else None
-        if isinstance(source, Node) and (node.op.kind == "view" or node.op.name in ("detach", "opaque")):
-            owner[node] = owner.get(source, source)
-    return [owner.get(o, o) if isinstance(o, Node) else o for o in graph.outputs]
+    owner: dict[Any, Node] = {}
+    for output in graph.outputs:
+        node, shown = output, []
+        while isinstance(node, Node) and node not in owner and _is_view(node):
+            shown.append(node)
+            node = node.inputs[0]
+        if isinstance(node, Node):
+            owner.update(dict.fromkeys(shown, owner.get(node, node)))
+    return [owner.get(o, o) for o in graph.outputs]
+
+
+def _is_view(node: Node) -> bool:
+    """Whether eager execution gives the memory of a node's operand."""
+    return (node.op.kind == "view" or node.op.name in ("detach", "opaque")) and isinstance(node.inputs[0], Node)
 
 
 def _with_copies(graph: Graph) -> Graph:

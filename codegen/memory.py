@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections.abc import Iterable, Sequence
+from operator import itemgetter
 
 from .views import Buffer
 
@@ -41,8 +42,8 @@ class Free:
         """The offset of `need` bytes: part of the smallest stretch that holds them, or new ones at the end."""
         place = bisect_left(self._sorted, (need, 0))
         if place < len(self._sorted):
-            count, offset = self._sorted[place]
-            self._remove(offset, count)
+            count, offset = self._sorted.pop(place)
+            del self._starts[offset], self._ends[offset + count]
             if count > need:
                 self._add(offset + need, count - need)
             return offset
@@ -97,18 +98,19 @@ def _by_size(lifetimes: Lifetimes) -> tuple[dict[Buffer, int], int]:
 
 def _by_time(lifetimes: Lifetimes) -> tuple[dict[Buffer, int], int]:
     """One walk over the steps: a place is free again after the last step that reads it."""
-    starts: dict[int, list[Buffer]] = {}
-    ends: dict[int, list[Buffer]] = {}
+    starts: dict[int, list[tuple[int, Buffer]]] = {}
+    ends: dict[int, list[tuple[int, Buffer]]] = {}
     for buffer, first, last in lifetimes:
-        starts.setdefault(first, []).append(buffer)
-        ends.setdefault(last, []).append(buffer)
+        need = _bytes(buffer)
+        starts.setdefault(first, []).append((need, buffer))
+        ends.setdefault(last, []).append((need, buffer))
     offsets: dict[Buffer, int] = {}
     free = Free()
     for step in sorted({*starts, *ends}):
-        for buffer in sorted(starts.get(step, ()), key=_bytes, reverse=True):
-            offsets[buffer] = free.take(_bytes(buffer))
-        for buffer in ends.get(step, ()):
-            free.give(offsets[buffer], _bytes(buffer))
+        for need, buffer in sorted(starts.get(step, ()), key=itemgetter(0), reverse=True):
+            offsets[buffer] = free.take(need)
+        for need, buffer in ends.get(step, ()):
+            free.give(offsets[buffer], need)
     return offsets, free.size
 
 

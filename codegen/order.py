@@ -34,35 +34,38 @@ class Order:
         for step in self.steps:
             for node in (step.nodes if isinstance(step, Group) else (step,)):
                 self.home[node] = step
-        for node in graph.nodes:
-            self._visit(node, plan)
+        self._read(graph, plan)
         for value, readers in self.readers.items():
             if value in self.home:
                 self._after[self.home[value]].update(readers)
 
-    def _visit(self, node: Node, plan: Plan) -> None:
-        """Note what a node reads; values it can be read from, in turn, are memory, or computed anew from memory."""
-        step = self.home.get(node)
-        passing = node.op.kind == "view" or node in plan.inlined
-        memory = node.op.kind in MEMORY
-        found: dict[Node, None] = {}
-        for position, parent in enumerate(node.inputs):
-            if not isinstance(parent, Node):
+    def _read(self, graph: Graph, plan: Plan) -> None:
+        """Note what each node reads; values it can be read from, in turn, are memory, or computed anew from memory."""
+        home, readers, known = self.home, self.readers, self._sources
+        for node in graph.nodes:
+            step, kind = home.get(node), node.op.kind
+            passing = kind == "view" or node in plan.inlined
+            if step is None and not passing:
                 continue
-            read = step is not None and (self.home.get(parent) is not step or (memory and from_memory(node, position)))
-            if not read and not passing:
-                continue
-            sources = self._sources.get(parent, (parent,))
+            memory = kind in MEMORY
+            found: dict[Node, None] = {}
+            for position, parent in enumerate(node.inputs):
+                if parent.__class__ is not Node:
+                    continue
+                read = step is not None and (home.get(parent) is not step or (memory and from_memory(node, position)))
+                if not read and not passing:
+                    continue
+                sources = known.get(parent, (parent,))
+                if passing:
+                    found.update(dict.fromkeys(sources))
+                if step is not None and read:
+                    for source in sources:
+                        if home.get(source) is not step:
+                            readers.setdefault(source, {})[step] = None
             if passing:
-                found.update(dict.fromkeys(sources))
-            if step is not None and read:
-                for source in sources:
-                    if self.home.get(source) is not step:
-                        self.readers.setdefault(source, {})[step] = None
-        if passing:
-            if node in plan.stored:
-                found[node] = None
-            self._sources[node] = tuple(found)
+                if node in plan.stored:
+                    found[node] = None
+                known[node] = tuple(found)
 
     def sources(self, node: Node) -> tuple[Node, ...]:
         """The values in memory that are read where `node` is."""

@@ -10,12 +10,13 @@ from collections import Counter
 from itertools import chain
 from typing import Any
 
-from retape.ir import Graph
+from retape.ir import CATALOGUE, Graph
 from retape.ir.graph import Node, Operand, rewired
 from retape.ir.types import FLOAT
 
 __all__ = ["order_sums"]
 
+ADD = CATALOGUE["add"]
 TERMS = 8  # sums of fewer are left alone
 
 
@@ -77,7 +78,7 @@ def _chains(graph: Graph) -> dict[Node, tuple[list[Node], list[Node]]]:
     reads.update(graph.roots())
     chains: dict[Any, tuple[list[Node], list[Node]]] = {}
     for node in graph.nodes:
-        if node.op.name != "add" or node.type.dtype.category < FLOAT:
+        if node.op is not ADD or node.type.dtype.category < FLOAT:
             continue
         first, second = node.inputs
         if not isinstance(first, Node) or not isinstance(second, Node) \

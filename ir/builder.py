@@ -199,7 +199,12 @@ class GraphBuilder(Builder):
         """An equal operation that was made before; else the node, taken over with its name. On other `operands` than
         its own, of the same types, it is a new one."""
         op, attrs = node.op, node.attrs
-        key = (op, self._values(attrs) if attrs else (), *_keys(operands))
+        values = self._values(attrs) if attrs else ()
+        key: tuple[Hashable, ...] = (op, values, *operands)
+        for operand in operands:
+            if operand.__class__ is not Node:
+                key = (op, values, *_keys(operands))
+                break
         mark = hash(key)
         found = self._known.get(mark)
         if found is not None and _key(found) == key:
