@@ -327,7 +327,7 @@ def test_nothing_of_a_program_is_forgotten() -> None:
     """Whoever adds a field sees to it that `packing` tells it, and that it comes back."""
     kinds = Lowered, HostStep, ProductStep, KernelStep, PanelStep, Chunks, Division, Emitted, View, Buffer
     assert {kind.__name__: " ".join(kind.__annotations__) for kind in kinds} == {
-        "Lowered": "graph strict steps inputs outputs final buffers status offsets workspace",
+        "Lowered": "graph strict steps inputs outputs final buffers status offsets workspace beside",
         "HostStep": "node operands result", "ProductStep": "operands arguments batch", "KernelStep": "emitted chunks",
         "PanelStep": "product kernel reads rows lanes scratch", "Chunks": "size count strides",
         "Division": "grain chunk work partial",  # the last for lowering alone, as are walks
