@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -75,6 +76,17 @@ def test_margins_are_filled_in_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     second = y.copy()
     second[1:-1, 4:-4] = np.sin(first[1:-1, 4:-4]) * 2
     np.testing.assert_allclose(results[-1][1], second, rtol=1e-10)
+
+
+def test_a_program_that_was_kept_has_its_turns(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("RETAPE_CACHE_DIR", str(tmp_path))
+    x, y = rng.standard_normal((400, 300)), rng.standard_normal((400, 300, 4))
+    made, regions = _counted(framed, x, y)
+    monkeypatch.setattr(beside, "beside", None)  # nothing is planned again
+    again, as_many = _counted(framed, x, y)
+    assert regions == as_many
+    for part, wanted in zip(again[-1], made[-1], strict=True):
+        np.testing.assert_array_equal(part, wanted)
 
 
 def test_what_reads_a_margin_waits_for_it() -> None:
