@@ -7,6 +7,8 @@ import functools
 import itertools
 import math
 import operator
+import subprocess
+import sys
 from collections import deque
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -166,6 +168,14 @@ def test_iterators_and_generators_of_numpy_go_on() -> None:
 
     still = rt.compile(lambda x: x * (2 if rng is not None else 3))  # a generator that isn't drawn from
     assert still(x).tolist() == still(x).tolist() == [2.0, 2.0] and still.traces == 1
+
+
+def test_numpys_generators_are_loaded_by_who_wants_them() -> None:
+    """Loading them is a change of what can be drawn from; a trace that did it itself would be refused."""
+    code = ("import sys, numpy as np, retape as rt\nf = rt.compile(lambda x: x * 2 if x.sum() > 0 else x)\n"
+            "f(np.ones(3)), f(np.ones(3)), f(-np.ones(3))\nprint('numpy.random' in sys.modules, f.explain())")
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.startswith("False ")
 
 
 class Settings:

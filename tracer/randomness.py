@@ -103,6 +103,12 @@ def snapshot(actions: Sequence[Action]) -> Callable[[], None]:
     return restore
 
 
+def is_generator(value: Any) -> bool:
+    """Whether a value is a generator of NumPy, whose module is loaded only when it is wanted."""
+    module = sys.modules.get("numpy.random")
+    return module is not None and isinstance(value, module.Generator)
+
+
 def foreign_state() -> Any:
     """Where Python's and NumPy's own global generators stand: numbers drawn from them can't be recorded."""
     found: list[Any] = [random.getstate()]

@@ -20,6 +20,7 @@ import numpy as np
 
 from .environment import Environment
 from .paths import Path, holds_members
+from .randomness import is_generator
 from .state import Site
 from .tensor import Tensor
 from .windows import owner
@@ -43,7 +44,7 @@ class Reads:
                         for path in environment.paths
                         if path.check == "array" and isinstance(path.expected, np.ndarray) and path.values is None}
         self._drawn = {path: path.expected.bit_generator.state for path in environment.paths
-                       if path.check == "same" and isinstance(path.expected, np.random.Generator)}
+                       if path.check == "same" and is_generator(path.expected)}
 
     def keep(self, entered: Mapping[Site, Sequence[Any]], written: Collection[Tensor]) -> None:
         """Have the values compared from now on of which Python may have seen some, since `entered`, the arrays that
