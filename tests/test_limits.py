@@ -49,8 +49,11 @@ def test_of_large_captured_arrays_numpys_reads_are_not_seen() -> None:
 
 
 def test_numpys_functions_of_numbers_give_floats() -> None:
-    f = rt.compile(lambda x, k: (x * k, np.exp(k)))
-    assert type(f(X, 0.5)[1]) is type(f(X, 0.25)[1]) is float and f.traces == 1
+    f = rt.compile(lambda x, k: (x * k, np.exp(k), rt.tensor([np.exp(k)])))
+    for k in (0.5, 0.25):
+        _, number, tensor = f(X, k)
+        assert type(number) is float and tensor.dtype is rt.float32
+    assert f.traces == 1
 
 
 def test_a_number_that_the_function_counts_takes_two_traces() -> None:
