@@ -70,20 +70,21 @@ def _like(node: Node, operand: Any) -> bool:
 
 
 def _pointwise(b: GraphBuilder, node: Node, operands: tuple[Any, ...]) -> Any:
-    """Constants become literals, expanded operands are read unexpanded, and expansion moves behind the operation."""
-    lean = tuple(map(_lean, operands))
-    if all(new is old for new, old in zip(lean, operands, strict=True)):
-        return None
-    if not any(isinstance(operand, Node) for operand in lean):
+    """Constants become literals, expanded operands are read unexpanded, and expansion moves behind the operation.
+
+    Some operand is a constant or expanded.
+    """
+    lean = tuple([_lean(i) if i.__class__ is Node and i.op in SPREAD else i for i in operands])
+    if not any(operand.__class__ is Node for operand in lean):
         number = b.emit(node.op, lean, node.attrs)
         return b.full(shape=node.type.shape, value=number, dtype=node.type.dtype)
-    small = Node(node.op, lean, node.attrs, b.infer(node.op, lean, node.attrs), node.name, node.origin)
-    if small.type.dtype is not node.type.dtype:
+    type = b.infer(node.op, lean, node.attrs)
+    if type.dtype is not node.type.dtype:
         return None
     rule = RULES.get(node.op)
-    value: Any = None if rule is None else rule(b, small, lean)
+    value: Any = rule and rule(b, Node(node.op, lean, node.attrs, type, node.name, node.origin), lean)
     if value is None:
-        value = b.emit(node.op, lean, node.attrs, node.name, node.origin)
+        value = b.emit(node.op, lean, node.attrs, node.name, node.origin, type)
     if not isinstance(value, Node) or value.type.shape == node.type.shape:
         return value
     return b.expand(value, shape=node.type.shape)
