@@ -26,6 +26,7 @@ from .views import Buffer, View
 
 __all__ = ["Program", "compile_graph"]
 
+WRITTEN = 256  # operands of a segment that are named in a generated call; more are picked by their positions
 Values = list[Any]
 
 
@@ -240,8 +241,13 @@ class Program:
         for index, constant in self._constants:
             scope[f"v{index}"] = constant
         if segment:
-            chosen = segment.pick([f"v{i}" for i in range(len(self._external))])
-            lines.append(f"frame.entries[0](({', '.join(chosen)}{',' if chosen else ''}))")
+            names = [f"v{i}" for i in range(len(self._external))]
+            chosen = segment.pick(names)
+            if len(chosen) > WRITTEN:
+                scope["pick"] = segment.pick
+                lines.append(f"frame.entries[0](pick(({', '.join(names)},)))")
+            else:
+                lines.append(f"frame.entries[0](({', '.join(chosen)}{',' if chosen else ''}))")
         if self._checked:
             scope["refused"] = self._refused
             lines.append(f"if frame.status[0]: refused(frame, ({', '.join(inputs)},))")

@@ -16,6 +16,7 @@ import pytest
 from support import loops_only
 
 import retape as rt
+from retape.codegen import program
 from retape.entry import MISS
 from retape.ir.errors import GuardExplosion, UnsupportedOp
 
@@ -640,6 +641,20 @@ def test_strings_and_none_select_paths() -> None:
         same(f(x, mode), g(x, mode))
     same(f(x), g(x))
     assert f.traces == 3
+
+
+@pytest.mark.parametrize("written", [0, 256])
+def test_operands_of_a_call_are_named_or_picked(written: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(program, "WRITTEN", written)
+
+    def g(x: Any, w: Any) -> Any:
+        return (x @ w).exp() + x.sum(), w.T * 2.0, x
+
+    f = rt.compile(g)
+    a, b = np.random.default_rng(0).uniform(-1.0, 1.0, (2, 30, 30))
+    for _ in range(3):
+        for found, wanted in zip(f(a, b), g(rt.tensor(a), rt.tensor(b)), strict=True):
+            np.testing.assert_allclose(found, wanted._data, 1e-12)
 
 
 # ---- NumPy in, NumPy out; pytrees; signatures
