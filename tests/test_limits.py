@@ -40,6 +40,16 @@ def test_attributes_with_computed_names_are_not_seen() -> None:
     BOX.a = 1.0
 
 
+def test_what_eval_and_globals_reach_is_not_seen() -> None:
+    for text in ("eval('BOX.a')", "globals()['BOX'].a"):
+        scope: dict[str, Any] = {"BOX": SimpleNamespace(a=2.0)}
+        exec(f"def function(x):\n    return x * {text}", scope)
+        f = rt.compile(scope["function"])
+        f(X)
+        scope["BOX"].a = 3.0
+        assert f(X).tolist() == [2.0, 4.0], text
+
+
 def test_of_large_captured_arrays_numpys_reads_are_not_seen() -> None:
     table = np.full(5000, 2.0)
     f = rt.compile(lambda x: x * float(table[0]))
