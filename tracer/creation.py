@@ -16,6 +16,8 @@ from .randomness import Draw, Generator, default_generator
 from .state import state
 from .tensor import Tensor, wrap
 
+PLAIN = {bool, int, float, complex, list, tuple}
+
 
 def set_default_dtype(dtype: Any) -> None:
     """The element type of tensors made from Python floats. Raises `TypeError` where it is no float type."""
@@ -53,7 +55,7 @@ def tensor(data: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
             return _finished(copied if dtype is None else copied.to(dtype), requires_grad)
         array = np.array(data, dtype=dtype_of(data.dtype if dtype is None else dtype).numpy)
     else:
-        leaves = list(_leaves(data))
+        leaves = [] if _kinds(data) <= PLAIN else list(_leaves(data))
         if dtype is None and any(isinstance(leaf, (Tensor, np.ndarray, np.generic)) or is_recorded(leaf)
                                  for leaf in leaves):
             dtype = promote(tuple(map(_leaf_type, leaves)))
@@ -64,6 +66,16 @@ def tensor(data: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
             dtype = default_float() if array.dtype.kind == "f" else complex_of(default_float())
         array = array.astype(dtype_of(dtype or array.dtype).numpy, copy=False)
     return _finished(constant(array), requires_grad)
+
+
+def _kinds(data: Any) -> set[type]:
+    """The types of what nested lists and tuples hold, and of these themselves."""
+    if not isinstance(data, (list, tuple)):
+        return {type(data)}
+    found = set(map(type, data))
+    if any(issubclass(kind, (list, tuple)) for kind in found):
+        found.update(*map(_kinds, data))
+    return found
 
 
 def _leaves(data: Any) -> Iterator[Any]:

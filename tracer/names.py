@@ -7,24 +7,30 @@ import itertools
 import os
 import sys
 import types
+from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
 from .state import _is_internal
 
-__all__ = ["is_fixed", "is_library", "named", "only_appended", "perhaps_absent", "stored"]
+__all__ = ["codes_in", "is_fixed", "is_library", "named", "only_appended", "perhaps_absent", "stored"]
 
 COMPUTED = frozenset({"getattr", "hasattr", "setattr", "vars", "attrgetter", "__dict__"})  # reach attributes by strings
+
+
+def codes_in(code: types.CodeType) -> Iterator[types.CodeType]:
+    """A code object and those of the functions defined inside it."""
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield from codes_in(constant)
 
 
 @cache
 def stored(code: types.CodeType) -> frozenset[str]:
     """The attributes that a code object (and those inside it) sets."""
-    found = {i.argval for i in dis.get_instructions(code) if i.opname == "STORE_ATTR"}
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            found |= stored(constant)
-    return frozenset(found)
+    return frozenset(i.argval for inner in codes_in(code) for i in dis.get_instructions(inner)
+                     if i.opname == "STORE_ATTR")
 
 
 @cache
@@ -42,10 +48,9 @@ def _uses(code: types.CodeType) -> dict[str, set[Any]]:
 
 def only_appended(codes: list[types.CodeType], name: str) -> bool:
     """Whether every mention of a name in these codes is `name.append`; what makes a new object may set its own."""
-    stack, methods = list(codes), set()
+    methods: set[Any] = set()
     again = any("__init__" in code.co_names for code in codes if code.co_name != "__init__")
-    while stack:
-        code = stack.pop()
+    for code in (inner for outer in codes for inner in codes_in(outer)):
         methods |= _uses(code).get(name, set())
         for before, here in itertools.pairwise(dis.get_instructions(code)):
             if here.argval == name and here.opname.startswith("STORE"):
@@ -53,7 +58,6 @@ def only_appended(codes: list[types.CodeType], name: str) -> bool:
                     and code.co_varnames[:1] == (before.argval,)
                 if again or code.co_name != "__init__" or not own:
                     return False
-        stack += [c for c in code.co_consts if isinstance(c, types.CodeType)]
     return methods == {"append"}
 
 
@@ -63,12 +67,11 @@ def named(code: types.CodeType) -> frozenset[str]:
 
     Where attributes are reached by `getattr` and the like, its strings count, too, each as the beginning of names.
     """
-    names = set(code.co_names)
-    if not COMPUTED.isdisjoint(names):
-        names |= {f"{text}*" for text in _strings(code)} | _strings(code)
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            names |= named(constant)
+    names: set[str] = set()
+    for inner in codes_in(code):
+        names.update(inner.co_names)
+        if not COMPUTED.isdisjoint(inner.co_names):
+            names |= {f"{text}*" for text in _strings(inner)} | _strings(inner)
     return frozenset(names)
 
 
@@ -85,12 +88,13 @@ def _strings(code: types.CodeType) -> set[str]:
 @cache
 def perhaps_absent(code: types.CodeType) -> frozenset[str]:
     """The attributes that a code object (and those inside it) may look for in vain, and go on."""
-    found = _strings(code) if {"getattr", "hasattr"} & set(code.co_names) else set()
-    if {"AttributeError", "Exception", "suppress"} & set(code.co_names):
-        found |= set(code.co_names)
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            found |= perhaps_absent(constant)
+    found: set[str] = set()
+    for inner in codes_in(code):
+        names = set(inner.co_names)
+        if names & {"getattr", "hasattr"}:
+            found |= _strings(inner)
+        if names & {"AttributeError", "Exception", "suppress"}:
+            found |= names
     return frozenset(found)
 
 

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from .environment import MEMBERS, Environment
+from .names import codes_in
 from .paths import Path
 
 __all__ = ["Watch", "notices"]
@@ -63,7 +64,7 @@ def _differ(now: Any, old: Any) -> bool:
 def _place_of(environment: Environment, path: Path) -> str:
     """Where the code first calls a method of what a path leads to."""
     for function in environment.functions:
-        for code in _codes(function.__code__):
+        for code in codes_in(function.__code__):
             for names, line in _chains(code):
                 if len(names) > 1 and names[-2] == path.label and not hasattr(object, names[-1]):
                     return f" at {_place(code, line)}"
@@ -74,7 +75,7 @@ def notices(environment: Environment) -> list[str]:
     """What stands in the code of the functions that an environment has followed."""
     found: dict[str, tuple[str, int]] = {}  # with where it stands
     for function in environment.functions:
-        for code in _codes(function.__code__):
+        for code in codes_in(function.__code__):
             for names, line in _chains(code):
                 for length in range(1, len(names) + 1):
                     value = _meant(function, names[:length])
@@ -91,13 +92,6 @@ def notices(environment: Environment) -> list[str]:
 
 def _place(code: CodeType, line: int) -> str:
     return f"{os.path.basename(code.co_filename)}:{line}"
-
-
-def _codes(code: CodeType) -> Iterator[CodeType]:
-    yield code
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            yield from _codes(constant)
 
 
 def _chains(code: CodeType) -> Iterator[tuple[tuple[str, ...], int]]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dis
 import io
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cache
 from itertools import islice
 from types import CodeType
@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from .environment import Environment
+from .names import codes_in
 from .paths import Path, holds_members
 from .randomness import is_generator
 from .state import Site
@@ -62,20 +63,22 @@ class Reads:
                 places.setdefault(path.label, []).extend(
                     (site, array is not path.expected) for site, arrays in entered.items() for array in arrays
                     if owner(array) is memory)
-        codes = [code for function in self.environment.functions for code in _codes(function.__code__)]
+        codes = [code for function in self.environment.functions for code in codes_in(function.__code__)]
         for path, values in self._values.items():
             if isinstance(values, bytes) and values != path.expected.tobytes() \
                     and id(owner(path.expected)) not in recorded:
                 path.check = "once"
+                self.environment.changed()
             elif id(owner(path.expected)) not in used if isinstance(path.container, Path) \
                     else any(_Uses(code, places[path.label]).seen(path.label) for code in codes):
                 path.values = values
+                self.environment.changed()
         for path in self.environment.paths:
             if (path.check == "members" and not holds_members(path.expected, path.kept)) or (
                     path.check == "same" and (_is_iterator(path.expected) or (path in self._drawn
                                               and self._drawn[path] != path.expected.bit_generator.state))):
                 path.check = "once"
-        self.environment.changed()
+                self.environment.changed()
 
 
 def _is_iterator(value: Any) -> bool:
@@ -160,10 +163,3 @@ def _extent(code: CodeType, at: int) -> Extent | None:
     if line is None or end_line is None or column is None or end_column is None:
         return None
     return (line, column), (end_line, end_column)
-
-
-def _codes(code: CodeType) -> Iterator[CodeType]:
-    yield code
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            yield from _codes(constant)
