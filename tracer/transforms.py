@@ -1,4 +1,4 @@
-"""Functions from functions (`rt.func`): `grad`, `value_and_grad`, `vjp`, `jvp`.
+"""Functions from functions (`rt.func`): `grad`, `value_and_grad`, `vjp`, `jvp`. Jacobians are in `jacobians`.
 
 NumPy in, NumPy out: where no argument is a tensor, results are ndarrays and floats. Transforms nest, and may stand
 inside or outside `rt.compile`.
@@ -40,7 +40,7 @@ def _variable(value: Any) -> Any:
     return fresh if fresh._requires_grad else fresh.requires_grad_()
 
 
-def _numpy_out(args: Any, result: Any) -> Any:
+def numpy_out(args: Any, result: Any) -> Any:
     """Tensors of a result as arrays and floats where no argument was a tensor."""
     if state.tracer is not None or any(isinstance(leaf, Tensor) for leaf in flatten(args)[0]):
         return result
@@ -64,34 +64,47 @@ def value_and_grad(
 
     @wraps(function)
     def both(*args: Any, **kwargs: Any) -> Any:
-        numbers = (argnums,) if isinstance(argnums, int) else tuple(argnums)
         with _GradMode(True):
-            flat = [flatten(args[n]) for n in numbers]
-            variables = [[_variable(v) if _leaf(v) else v for v in leaves] for leaves, _ in flat]
-            called = list(args)
-            for n, (_, tree), leaves in zip(numbers, flat, variables, strict=True):
-                called[n] = unflatten(tree, leaves)
+            called, targets, rebuilt = differentiated(args, argnums)
             result = function(*called, **kwargs)
             value, aux = result if has_aux else (result, None)
-            targets = [v for leaves in variables for v in leaves if isinstance(v, Tensor)]
             gradients, nested = _gradients(value, targets)
-            found = iter(gradients)
-            parts = [unflatten(tree, [next(found) if isinstance(v, Tensor) else None for v in leaves])
-                     for (_, tree), leaves in zip(flat, variables, strict=True)]
-        gradient = parts[0] if isinstance(argnums, int) else tuple(parts)
+        gradient = rebuilt(gradients)
         if not nested:
             value = value.detach()
-        return _numpy_out((args, kwargs), (((value, aux), gradient) if has_aux else (value, gradient)))
+        return numpy_out((args, kwargs), (((value, aux), gradient) if has_aux else (value, gradient)))
 
     return both
 
 
-def _released(value: Any, targets: list[Tensor]) -> Any:
+def differentiated(
+    args: Sequence[Any], argnums: int | tuple[int, ...],
+) -> tuple[list[Any], list[Tensor], Callable[[Sequence[Any]], Any]]:
+    """Arguments with variables in the places `argnums`, these variables, and what gives a list of parts, one for each
+    variable, the structure of those arguments: of one, or a tuple of several. What isn't a float has no variable, and
+    None for a part."""
+    numbers = (argnums,) if isinstance(argnums, int) else tuple(argnums)
+    flat = [flatten(args[n]) for n in numbers]
+    variables = [[_variable(v) if _leaf(v) else v for v in leaves] for leaves, _ in flat]
+    called = list(args)
+    for n, (_, tree), leaves in zip(numbers, flat, variables, strict=True):
+        called[n] = unflatten(tree, leaves)
+
+    def rebuilt(parts: Sequence[Any]) -> Any:
+        found = iter(parts)
+        trees = [unflatten(tree, [next(found) if isinstance(v, Tensor) else None for v in leaves])
+                 for (_, tree), leaves in zip(flat, variables, strict=True)]
+        return trees[0] if isinstance(argnums, int) else tuple(trees)
+
+    return called, [v for leaves in variables for v in leaves if isinstance(v, Tensor)], rebuilt
+
+
+def released(value: Any, targets: list[Tensor]) -> Any:
     """The value cut off from the transform's own variables, unless an outer graph reaches it too."""
-    return value if not isinstance(value, Tensor) or _reaches_others(value, targets) else value.detach()
+    return value if not isinstance(value, Tensor) or reaches_others(value, targets) else value.detach()
 
 
-def _reaches_others(value: Tensor, targets: Sequence[Tensor]) -> bool:
+def reaches_others(value: Tensor, targets: Sequence[Tensor]) -> bool:
     """Whether tensors other than `targets` would receive a gradient: then backward has to be recorded, too."""
     own = {id(t) for t in targets}
     if value._grad_fn is None:
@@ -118,7 +131,7 @@ def _gradients(value: Any, targets: list[Tensor]) -> tuple[list[Tensor], bool]:
                                         fix="return a sum or a mean, or use `rt.func.vjp`"))
     if not value._requires_grad:
         return [TENSORS.full(shape=t.shape, value=0.0, dtype=t.dtype) for t in targets], False
-    nested = _reaches_others(value, targets)
+    nested = reaches_others(value, targets)
     found = engine_grad(value, targets, create_graph=nested, retain_graph=nested, allow_unused=True)
     return [TENSORS.full(shape=t.shape, value=0.0, dtype=t.dtype) if g is None else g
             for g, t in zip(found, targets, strict=True)], nested
@@ -153,17 +166,17 @@ def vjp(function: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[...,
                  for c, o in zip(flatten(cotangent)[0], outputs, strict=True)]
         reachable = [(o, c) for o, c in zip(outputs, given, strict=True) if o._requires_grad]
         record = state.grad_enabled and (any(c._requires_grad for c in given) or any(
-            _reaches_others(o, variables) for o, _ in reachable))
+            reaches_others(o, variables) for o, _ in reachable))
         found: Sequence[Any] = [None] * len(variables)
         if reachable:
             found = engine_grad([o for o, _ in reachable], variables, [c for _, c in reachable], retain_graph=True,
                                 create_graph=record, allow_unused=True)
         parts = tuple(TENSORS.full(shape=v.shape, value=0.0, dtype=v.dtype) if g is None else g
                       for g, v in zip(found, variables, strict=True))
-        return tuple(_numpy_out((primals, cotangent), parts))
+        return tuple(numpy_out((primals, cotangent), parts))
 
-    released = unflatten(tree, [_released(o, variables) for o in outputs])
-    return _numpy_out(primals, released), pull
+    released = unflatten(tree, [released(o, variables) for o in outputs])
+    return numpy_out(primals, released), pull
 
 
 def jvp(function: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[Any, Any]:
@@ -192,8 +205,8 @@ def jvp(function: Callable[..., Any], primals: Sequence[Any], tangents: Sequence
             found = engine_grad(total, seeds, create_graph=nested, allow_unused=True)
         zeros = [TENSORS.full(shape=o.shape, value=0.0, dtype=o.dtype) for o in outputs]
     pushed = [z if f is None else f for f, z in zip(found, zeros, strict=True)]
-    value = unflatten(tree, [_released(o, variables) for o in outputs])
-    return tuple(_numpy_out((primals, tangents), (value, unflatten(tree, pushed))))
+    value = unflatten(tree, [released(o, variables) for o in outputs])
+    return tuple(numpy_out((primals, tangents), (value, unflatten(tree, pushed))))
 
 
 def _like(tangent: Any, variable: Tensor) -> Tensor:
