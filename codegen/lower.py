@@ -21,6 +21,7 @@ from retape.ir.types import COMPLEX
 
 from .assembly import begin, finish
 from .fuse import Group, fuse
+from .literals import share_numbers
 from .lowered import HostStep, KernelStep, Lowered, PanelStep, ProductStep, Step
 from .moved import compute_pieces
 from .panels import join_panels
@@ -55,6 +56,7 @@ def lower(graph: Graph, strict: bool = False, stored: int = 0, varied: bool = Fa
     if not tiny:
         graph = compute_pieces(read_in_pieces(graph))
     lowered = _Lowering(_with_copies(graph), strict, in_place).run(owners, tiny, given.outputs[:stored])
+    share_numbers(lowered)
     join_panels(lowered)
     lowered.graph = given  # nothing asks for the graph that was placed, and it is as large
     return lowered

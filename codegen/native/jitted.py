@@ -231,6 +231,14 @@ def _float_to_integer(builder: Any, value: Any, target: Any) -> Any:
     return builder.trunc(builder.fptosi(value, ir.IntType(32)), final)
 
 
+def _type_number(_context: Any, args: tuple[Any, ...]) -> Any:
+    return signature(types.float64, types.int64) if _numbers(args, 1, types.Integer) else None
+
+
+def _lower_number(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    return builder.bitcast(args[0], ir.DoubleType())
+
+
 # The tables -------------------------------------------------------------------------------------------------------
 
 
@@ -256,6 +264,8 @@ def _register() -> None:
         _lowered(function, 1, _plain(name))
     _typed(names.copysign, _type_float(2))
     _lowered(names.copysign, 2, _plain("copysign"))
+    _typed(names.number, _type_number)
+    _lowered(names.number, 1, _lower_number)
     for short, function in names.CASTS.items():
         _typed(function, _type_cast(SCALARS[short]))
         _lowered(function, 1, _lower_cast)

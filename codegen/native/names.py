@@ -72,6 +72,11 @@ def copysign(x: Any, y: Any) -> Any:
     return np.copysign(x, y)
 
 
+def number(bits: Any) -> Any:
+    """The float64 of these 64 bits."""
+    return np.int64(bits).view(np.float64)
+
+
 def _cast(dtype: type) -> Any:
     def convert(x: Any) -> Any:
         return np.asarray(x).astype(dtype)[()]
@@ -113,4 +118,4 @@ UNARY = {"sqrt": sqrt, "fabs": fabs, "floor": floor, "ceil": ceil, "rint": rint,
 def table() -> dict[str, object]:
     """All names, ready to be the globals of kernel source."""
     typed = {function.__name__: function for function in (*CASTS.values(), *ROWS.values())}
-    return {**REASSOCIATED, **EXTREMES, **UNARY, "select": select, "copysign": copysign, **typed}
+    return {**REASSOCIATED, **EXTREMES, **UNARY, "select": select, "copysign": copysign, "number": number, **typed}
