@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from retape import ir
-from retape.ir import Graph, Node, input_node
+from retape.ir import CATALOGUE, Graph, Node, input_node
 from retape.ir.collection import paused
 from retape.ir.fingerprint import Untold, fingerprint
 from retape.ir.graph import rewired
@@ -46,7 +46,7 @@ def prepared(graph: Graph, strict: bool = False, stored: int = 0, varied: bool =
     store = cache.current()
     told = None if varied or store.why else fingerprint(graph, strict, stored, in_place)
     # how much room the panels of a product have is decided by the number of threads
-    products = any(node.op.name == "matmul" for node in graph.nodes)
+    products = CATALOGUE["matmul"] in {node.op for node in graph.nodes}
     name = "" if told is None else cache.key(PROGRAM, sources(), told, get_num_threads() if products else 0)
     with paused:
         found = _found(store, name)

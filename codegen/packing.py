@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from itertools import chain, count, islice
 from typing import Any
 
 import numpy as np
@@ -69,17 +71,34 @@ class _Packing:
 
     def rows(self) -> Row:
         lowered = self.lowered
+        read = self._kernels_views()
         steps = [self._step(step) for step in lowered.steps]
         outputs = [(self._operand(where), copied) for where, copied in lowered.outputs]
         buffers = (bytes([_DTYPE[b.dtype] for b in self.buffers]), bytes([_KIND[b.kind] for b in self.buffers]),
                    [b.numel for b in self.buffers])
-        arrays = {id(node.attrs[0].array): i for i, node in enumerate(lowered.graph.nodes)
-                  if node.op.name == "constant"}
-        constants = [(self.buffer[b], _constant(b.constant, arrays)) for b in lowered.buffers if b.kind == "constant"]
-        places = [(self.buffer[b], offset) for b, offset in lowered.offsets.items()]
-        return (len(lowered.inputs), buffers, constants, list(self.layouts), self.columns, list(self.texts), steps,
-                outputs, [b for b, _ in places], [offset for _, offset in places], lowered.workspace,
-                lowered.final, lowered.beside)
+        held, op = [b for b in lowered.buffers if b.kind == "constant"], CATALOGUE["constant"]
+        arrays = {id(node.attrs[0].array): i for i, node in enumerate(lowered.graph.nodes) if node.op is op} \
+            if held else {}
+        constants = [(self.buffer[b], _constant(b.constant, arrays)) for b in held]
+        return (len(lowered.inputs), buffers, constants, list(self.layouts), self.columns, list(self.texts), read,
+                steps, outputs, [*map(self.buffer.__getitem__, lowered.offsets)], [*lowered.offsets.values()],
+                lowered.workspace, lowered.final, lowered.beside)
+
+    def _kernels_views(self) -> list[int]:
+        """The numbers of the views that kernels are given, all in one: most of a program, so nothing of it is done
+        view by view."""
+        kernels = [step.kernel if step.__class__ is PanelStep else step for step in self.lowered.steps]
+        every = [*chain.from_iterable([step.emitted.views for step in kernels if step.__class__ is KernelStep])]
+        ids = [*map(id, every)]
+        known = dict(zip(ids, every, strict=True))
+        self.views = dict(zip(known, count()))
+        if known:
+            owners, shapes, strides, offsets = zip(*known.values(), strict=True)
+            kinds = [*zip(shapes, strides, strict=True)]
+            self.layouts = {kind: number for number, kind in enumerate(dict.fromkeys(kinds))}
+            self.columns = ([*map(self.buffer.__getitem__, owners)], [*map(self.layouts.__getitem__, kinds)],
+                            [*offsets])
+        return [*map(self.views.__getitem__, ids)]
 
     def view(self, view: View) -> int:
         number = self.views.get(id(view))
@@ -99,10 +118,7 @@ class _Packing:
             emitted, chunks = step.emitted, step.chunks
             division = emitted.division
             text = (emitted.source, emitted.pointers, emitted.extent, division.grain, division.chunk, division.work)
-            views: list[int | None] = [*map(self.views.get, map(id, emitted.views))]
-            if None in views:
-                views = [*map(self.view, emitted.views)]
-            return (self.texts.setdefault(text, len(self.texts)), views, emitted.ints,
+            return (self.texts.setdefault(text, len(self.texts)), len(emitted.views), emitted.ints,
                     None if chunks is None else (chunks.size, chunks.count, chunks.strides))
         if isinstance(step, ProductStep):
             arguments = [(name, encoded(value)) for name, value in step.arguments.items()]
@@ -134,13 +150,17 @@ def _constant(array: Any, arrays: dict[int, int]) -> Any:
 def unpack(rows: Row, graph: Graph, strict: bool, texts: Callable[[], dict[str, str]]) -> Lowered:
     """The lowered form of a graph that is equal to the one that `rows` were made of, but for names and places. `texts`
     gives its kernels as they are to be read, by what is compiled."""
-    (inputs, (dtypes, kinds, numels), constants, layouts, columns, sources, steps, outputs, placed, offsets, size,
+    (inputs, (dtypes, kinds, numels), constants, layouts, columns, sources, read, steps, outputs, placed, offsets, size,
      final, beside) = rows
     buffers = [Buffer(DTYPES[d], n, KINDS[k]) for d, n, k in zip(dtypes, numels, kinds, strict=True)]
     for number, told in constants:
         buffers[number].constant = _array(told, buffers[number], graph)
     shapes, strides = [shape for shape, _ in layouts], [steps for _, steps in layouts]
-    views = [View(buffers[b], shapes[k], strides[k], offset) for b, k, offset in zip(*columns, strict=True)]
+    owners, kinds, starts = columns
+    views: list[View] = [*map(partial(tuple.__new__, View), zip(
+        map(buffers.__getitem__, owners), map(shapes.__getitem__, kinds), map(strides.__getitem__, kinds), starts,
+        strict=True))]
+    given = map(views.__getitem__, read)  # to one kernel after the other
 
     def operand(told: Any) -> Any:
         return views[told] if told.__class__ is int else decoded(told[0])
@@ -159,7 +179,7 @@ def unpack(rows: Row, graph: Graph, strict: bool, texts: Callable[[], dict[str, 
             return HostStep(node, tuple(map(operand, operands)), buffers[result])
         chosen, ints, chunks = rest
         source, pointers, extent, grain, chunk, work = sources[kind]
-        emitted = Reread(source, {}, (), pointers, tuple([views[v] for v in chosen]), ints, extent,
+        emitted = Reread(source, {}, (), pointers, tuple(islice(given, chosen)), ints, extent,
                          Division(grain, chunk, work), texts=texts)
         return KernelStep(emitted, None if chunks is None else Chunks(*chunks))
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import marshal
 from collections.abc import Callable, Iterator
-from itertools import chain, count
+from itertools import chain, compress, count, repeat
+from operator import not_
 from typing import Any
 
 from .collection import paused
@@ -110,31 +111,37 @@ def fingerprint(graph: Graph, *options: bool | int | str | tuple[int, ...]) -> s
 
 def _told(graph: Graph) -> Iterator[Any]:
     """All of a graph's structure in columns, which are made without a step of Python's for each operation."""
-    number: dict[Any, int] = dict(zip(chain(graph.inputs, graph.nodes), count()))
     nodes = graph.nodes
+    number: dict[Any, int] = dict(zip(chain(graph.inputs, nodes), count(1)))
     ops = [node.op for node in nodes]
     names = {op: n for n, op in enumerate(dict.fromkeys(ops))}
-    yield [_name(op) for op in names], [*map(names.get, ops)]
+    yield [_name(op) for op in names], _column(names, ops)
     operands = [node.inputs for node in nodes]
-    yield [*map(len, operands)]
-    flat: list[Any] = [*map(number.get, chain.from_iterable(operands))]
-    if None in flat:
-        every = [*chain.from_iterable(operands)]
-        for place in [p for p, n in enumerate(flat) if n is None]:
-            flat[place] = [encoded(every[place])]
-    yield flat
+    every = [*chain.from_iterable(operands)]
+    numbers = [*map(number.get, every, repeat(0))]
+    yield [*map(len, operands)], numbers
+    literals = [*compress(every, map(not_, numbers))]  # 0 is no node's number
+    yield literals if _PLAIN.issuperset(map(type, literals)) else [encoded(value) for value in literals]
     attrs = [node.attrs for node in nodes if node.attrs]
+    ids = [*map(id, attrs)]  # many operations share theirs
     texts: dict[bytes, int] = {}
-    once = {id(a): texts.setdefault(marshal.dumps(encoded(a, _content), 2), len(texts))
-            for a in {id(a): a for a in attrs}.values()}  # many operations share theirs
-    yield [*map(once.get, map(id, attrs))], list(texts)
+    once = {i: texts.setdefault(marshal.dumps(encoded(a, _content), 2), len(texts))
+            for i, a in dict(zip(ids, attrs, strict=True)).items()}
+    yield _column(once, ids), list(texts)
     types = [node.type for node in chain(graph.inputs, nodes)]
+    ids = [*map(id, types)]
     known: dict[Row, int] = {}
-    by_id = {id(type): known.setdefault(type_told(type), len(known)) for type in {id(t): t for t in types}.values()}
-    yield len(graph.inputs), [*map(by_id.get, map(id, types))], list(known)
+    by_id = {i: known.setdefault(type_told(t), len(known)) for i, t in dict(zip(ids, types, strict=True)).items()}
+    yield len(graph.inputs), _column(by_id, ids), list(known)
     yield [_end(o, number) for o in graph.outputs]
     yield [number[s] for s in graph.saved], [number[guard.node] for guard in graph.guards]
     yield [(number[e.target], _end(e.value, number)) for e in graph.effects]
+
+
+def _column(numbers: dict[Any, int], keys: list[Any]) -> bytes | list[int]:
+    """The numbers of `keys`; as bytes, which are had sooner, where they are few."""
+    found = map(numbers.__getitem__, keys)
+    return [*found] if len(numbers) > 256 else bytes(found)
 
 
 def _end(operand: Operand, number: dict[Any, int]) -> Any:
