@@ -69,6 +69,14 @@ def test_what_comes_besides_is_handed_on(jacobian: Any) -> None:
     assert kept == (3.0, "name")
 
 
+@pytest.mark.parametrize("transform", [rt.func.grad, rt.func.jacrev, rt.func.jacfwd])
+def test_what_comes_besides_has_no_history_of_the_transform(transform: Any) -> None:
+    outer = rt.tensor(2.0, requires_grad=True)
+    _, (inner, other) = transform(lambda x: ((x * x).sum(), (x * 2.0, x * outer)), has_aux=True)(rt.ones(2))
+    assert not inner.requires_grad
+    assert other.requires_grad
+
+
 @JACOBIANS
 def test_tensors_in_give_tensors_that_can_be_differentiated_on(jacobian: Any) -> None:
     x = rt.tensor([0.3, 0.4], dtype=rt.float64, requires_grad=True)

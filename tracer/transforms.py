@@ -72,6 +72,8 @@ def value_and_grad(
         gradient = rebuilt(gradients)
         if not nested:
             value = value.detach()
+        aux_leaves, aux_tree = flatten(aux)
+        aux = unflatten(aux_tree, [released(leaf, targets) for leaf in aux_leaves])
         return numpy_out((args, kwargs), (((value, aux), gradient) if has_aux else (value, gradient)))
 
     return both
@@ -175,8 +177,8 @@ def vjp(function: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[...,
                       for g, v in zip(found, variables, strict=True))
         return tuple(numpy_out((primals, cotangent), parts))
 
-    released = unflatten(tree, [released(o, variables) for o in outputs])
-    return numpy_out(primals, released), pull
+    value = unflatten(tree, [released(o, variables) for o in outputs])
+    return numpy_out(primals, value), pull
 
 
 def jvp(function: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[Any, Any]:
