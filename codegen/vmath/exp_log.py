@@ -177,7 +177,16 @@ def log10(x: Scalar) -> Scalar:
 
 
 def softplus(x: Scalar) -> Scalar:
-    """log(1 + e^x) = max(x, 0) + log1p(e), e = e^-|x|, by the terms of the logarithm alone, whose s is at most 1/3."""
-    e = exp(-fabs(x))
+    """log(1 + e^x) = max(x, 0) + log1p(e), e = e^-|x|, by the terms of the logarithm alone, whose s is at most 1/3.
+
+    What rounding takes from e, up to an ULP of the result near 0, is added to them, times 1/(1+e), which is 1 - e/2 to
+    an eighth.
+    """
+    t, r, _ = split_exponent(clamp(-fabs(x), format_of(x).exp_low, 0.0))
+    a, b = scaling(t)
+    q = r + exp_tail(r)
+    head = 1.0 + q
+    e, lost = (head * a) * b, (((1.0 - head) + q) * a) * b
     half_square, rest = log_terms(e, c.LOG_WIDE_F32 if is_f32(x) else c.LOG_WIDE_F64)
+    rest = rest + lost * (1.0 - 0.5 * e)
     return select(x > 0.0, x, constant(x, 0.0)) + (e - (half_square - rest))
