@@ -23,6 +23,7 @@ import numpy as np
 SIZES = (1000, 10_000, 100_000)
 # label, module and name of the functions that make up a stage; times are those outside of stages within
 STAGES = (
+    ("share", "retape.ir.passes", "share_views"),
     ("differentiate", "retape.ir.passes", "differentiate"),
     ("partition", "retape.ir.passes", "partition"),
     ("keep", "retape.codegen.program", "prepared"),

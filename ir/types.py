@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Union
 
@@ -101,28 +101,30 @@ class TensorType:
     """Element type, extents and layout of a value.
 
     `strides` counts elements and is None for row-major. `weak` marks a Python scalar that is known only at
-    run time: it takes on the element type of the tensors that it meets.
+    run time: it takes on the element type of the tensors that it meets. `numel` and `nbytes` are counted when they are
+    first asked for.
     """
 
     dtype: DType
     shape: tuple[int, ...]
     strides: tuple[int, ...] | None = None
     weak: bool = False
+    numel: int = field(init=False, repr=False, compare=False)
+    nbytes: int = field(init=False, repr=False, compare=False)
+
+    def __getattr__(self, name: str) -> int:
+        if name not in ("numel", "nbytes"):
+            raise AttributeError(f"a tensor type has no {name!r}")
+        count = 1
+        for extent in self.shape:
+            count *= extent
+        object.__setattr__(self, "numel", count)
+        object.__setattr__(self, "nbytes", count * self.dtype.itemsize)
+        return count if name == "numel" else self.nbytes
 
     @property
     def ndim(self) -> int:
         return len(self.shape)
-
-    @property
-    def numel(self) -> int:
-        count = 1
-        for extent in self.shape:
-            count *= extent
-        return count
-
-    @property
-    def nbytes(self) -> int:
-        return self.numel * self.dtype.itemsize
 
     def strided(self, *strides: int) -> TensorType:
         """The same type with element strides other than row-major."""

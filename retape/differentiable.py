@@ -40,9 +40,12 @@ class Derivative:
         self.graph = graph
         self.strict = strict
         self.wrt = tuple(wrt)
-        from retape.ir.passes import differentiate, partition  # a process that takes no derivative does without
+        # a process that takes no derivative does without
+        from retape.ir.passes import differentiate, partition, share_views
 
         with paused:
+            if not strict:  # it changes the order in which cotangents are added
+                graph = share_views(graph)
             self.joint = differentiate(graph, [graph.inputs[i] for i in wrt])
             self.forward, self.backward = partition(self.joint)
         names = {node.name: i for i, node in enumerate(graph.inputs)}

@@ -8,10 +8,11 @@ from .hoist import hoist_reshapes
 from .localise import localise_parts
 from .partition import backward_graph, partition
 from .products import collect_products
+from .share import share_views
 from .simplify import MARKERS, simplify
 from .unfold import unfold_products
 
 __all__ = [
     "MARKERS", "Joint", "backward_graph", "collect_embeds", "collect_products", "differentiate", "eliminate_dead",
-    "group_embeds", "hoist_reshapes", "localise_parts", "partition", "simplify", "unfold_products",
+    "group_embeds", "hoist_reshapes", "localise_parts", "partition", "share_views", "simplify", "unfold_products",
 ]

@@ -13,7 +13,7 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from operator import itemgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..builder import GraphBuilder, sum_to, value_key
 from ..errors import NoDerivative
@@ -69,10 +69,10 @@ def differentiate(graph: Graph, wrt: Sequence[Node] | None = None) -> Joint:
         found = cotangents.get(target)
         gradients.append(found or builder.full(shape=target.type.shape, value=0.0, dtype=target.type.dtype))
     made = builder.nodes[len(graph.nodes):]
-    names = {ct: f"d_{primal.name}" for primal, ct in cotangents.items()}
+    names = {ct: primal.name for primal, ct in cotangents.items()}
     for node in made:
         if node in names:
-            builder.rename(node, names[node])
+            builder.rename(node, f"d_{names[node]}")
     connected = tuple([target in cotangents for target in targets])
     return Joint(graph, seeds, tuple(made), targets, tuple(gradients), connected)
 
@@ -90,14 +90,18 @@ def active_nodes(graph: Graph, targets: Sequence[Node]) -> set[Node]:
     return active
 
 
-@dataclass(slots=True)
-class _Step:
-    """An operation of a recipe: its operands are `pick`ed from a list of values, to which its result is added."""
+class _Step(NamedTuple):
+    """An operation of a recipe: its operands are `pick`ed from a list of values, to which its result is added.
+
+    One that is `fresh` isn't searched for among those that were made before: each node has a cotangent of its own. Only
+    sums hand theirs on to all terms, which may then look at it alike.
+    """
 
     op: Op
     pick: Callable[[list[Any]], tuple[Any, ...]]
     attrs: tuple[Any, ...]
     type: TensorType
+    fresh: bool
 
 
 @dataclass(slots=True)
@@ -129,15 +133,20 @@ class _Recipes:
         if recipe is None:
             recipe = self.known[key] = self._written(node, ct)
         builder.origin = f"vjp {node.name}"
+        append, emit = builder.append, builder.emit
         values = [*inputs, node, ct, *recipe.literals]
         for index, steps, result in recipe.parts:
-            for step in steps:
-                values.append(builder.emit(step.op, step.pick(values), step.attrs, None, None, step.type))
+            for op, pick, attrs, type, fresh in steps:
+                values.append(append(op, pick(values), attrs, type) if fresh
+                              else emit(op, pick(values), attrs, None, None, type))
             operand, part = inputs[index], values[result]
             known = cotangents.get(operand)
-            if known is not None:
-                part = builder.emit(ADD, (known, part), (), None, None, known.type if known.type is part.type else None)
-            cotangents[operand] = part
+            if known is None:
+                cotangents[operand] = part
+            elif known.type is part.type:
+                cotangents[operand] = append(ADD, (known, part), (), known.type)
+            else:
+                cotangents[operand] = emit(ADD, (known, part))
 
     def _written(self, node: Node, ct: Node) -> _Recipe:
         """The recipe of a node, found by applying its rules to values that stand for its own."""
@@ -154,7 +163,7 @@ class _Recipes:
                 part = _derive(draft, cotangent, out, index)
                 if part is not None:
                     drafted.append((index, draft.nodes[before:], part))
-        self._note(draft.nodes, cotangent)
+        linear = self._note(draft.nodes, cotangent)
         literals = {value_key(i): i for made in draft.nodes for i in made.inputs if not isinstance(i, Node)}
         places: dict[Any, int] = {value: i for i, value in enumerate(given) if isinstance(value, Node)}
         places |= {key: len(given) + i for i, key in enumerate(literals)}
@@ -164,14 +173,18 @@ class _Recipes:
             written = []
             for step in steps:
                 written.append(_Step(step.op, _picker([places[i if isinstance(i, Node) else value_key(i)]
-                                                       for i in step.inputs]), step.attrs, step.type))
+                                                       for i in step.inputs]), step.attrs, step.type,
+                                     step in linear and step.op.kind != "view"))
                 places[step] = count
                 count += 1
             recipe.parts.append((index, written, places[part]))
         return recipe
 
-    def _note(self, nodes: Sequence[Node], cotangent: Node) -> None:
-        """Have the graph's own operations found where rules make them again: what doesn't depend on a cotangent."""
+    def _note(self, nodes: Sequence[Node], cotangent: Node) -> set[Any]:
+        """Have the graph's own operations found where rules make them again: what doesn't depend on a cotangent.
+
+        Gives what does.
+        """
         linear: set[Any] = {cotangent}
         for node in nodes:
             if not linear.isdisjoint(node.inputs):
@@ -179,6 +192,7 @@ class _Recipes:
             elif node.op not in self.noted:
                 self.noted.add(node.op)
                 self.builder.note([n for n in self.graph.nodes if n.op is node.op])
+        return linear
 
 
 def _picker(places: list[int]) -> Callable[[list[Any]], tuple[Any, ...]]:

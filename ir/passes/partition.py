@@ -112,9 +112,12 @@ def worth_saving(graph: Graph, read: set[Any]) -> set[Node]:
     paths: dict[Any, int] = {}  # of computing again from what is at hand, where that is neither free nor impossible
     far = paths.keys()
     kept: set[Node] = set()
+    given: set[Any] = set(graph.inputs)  # and what is seen of them: of that nothing is to be decided
     for node in graph.nodes:
         prices[node] = path = price = work(node)
-        if price < ENDLESS and not far.isdisjoint(node.inputs):
+        if not price and given.issuperset(node.inputs):
+            given.add(node)
+        elif price < ENDLESS and not far.isdisjoint(node.inputs):
             path += sum([paths.get(operand, 0) for operand in {*node.inputs}])
         if node in read and (price >= (price_of_saving := storage(node)) or path > FAR * price_of_saving):
             kept.add(node)
@@ -123,7 +126,7 @@ def worth_saving(graph: Graph, read: set[Any]) -> set[Node]:
     again = set(read)
     undecided: list[Node] = []
     for node in reversed(graph.nodes):
-        if node in again and node not in kept:
+        if node in again and node not in kept and node not in given:
             undecided.append(node)
             if prices[node] < ENDLESS:
                 again.update(node.inputs)
