@@ -6,12 +6,10 @@ than the one in which they are added: then all of them would be kept in memory u
 
 from __future__ import annotations
 
-from collections import Counter
-from itertools import chain
 from typing import Any
 
 from retape.ir import CATALOGUE, Graph
-from retape.ir.graph import Node, Operand, rewired
+from retape.ir.graph import Node, Operand, reads_of, rewired
 from retape.ir.types import FLOAT
 
 __all__ = ["order_sums"]
@@ -37,12 +35,13 @@ def order_sums(graph: Graph) -> Graph:
         return graph
     new: dict[Any, Operand] = {}
     nodes: list[Node] = []
+    changed = new.keys()
     for old in graph.nodes:
         if old not in moved:
-            node = rewired(old, new)
+            node = old
+            if not changed.isdisjoint(old.inputs):
+                node = new[old] = rewired(old, new)
             nodes.append(node)
-            if node is not old:
-                new[old] = node
         elif moved[old]:
             terms = moved[old]
             total: Operand = new.get(terms[0], terms[0])
@@ -61,12 +60,12 @@ def _ready(graph: Graph) -> dict[Any, int]:
     """
     ready: dict[Any, int] = {}
     for node in graph.nodes:
-        latest = 0
+        latest, type, pointwise = 0, node.type, node.op.kind == "pointwise"
         for operand in node.inputs:
             found = ready.get(operand, -1)
             if found >= latest:
                 assert isinstance(operand, Node)
-                near = node.op.kind == "pointwise" and operand.type.shape == node.type.shape
+                near = pointwise and (operand.type is type or operand.type.shape == type.shape)
                 latest = found if near or operand.op.kind == "view" else found + 1
         ready[node] = latest
     return ready
@@ -74,11 +73,14 @@ def _ready(graph: Graph) -> dict[Any, int]:
 
 def _chains(graph: Graph) -> dict[Node, tuple[list[Node], list[Node]]]:
     """Chains of additions of one type, each link read by the next alone: the last link to the others and the terms."""
-    reads = Counter(chain.from_iterable([node.inputs for node in graph.nodes]))
-    reads.update(graph.roots())
+    sums = {node: None for node in graph.nodes if node.op is ADD and node.type.dtype.category >= FLOAT}
+    linked = {operand for node in sums for operand in node.inputs if operand in sums}
+    if len(linked) < TERMS - 2:
+        return {}
+    reads = reads_of(graph, linked)
     chains: dict[Any, tuple[list[Node], list[Node]]] = {}
-    for node in graph.nodes:
-        if node.op is not ADD or node.type.dtype.category < FLOAT:
+    for node in sums:
+        if node not in linked and linked.isdisjoint(node.inputs):
             continue
         first, second = node.inputs
         if not isinstance(first, Node) or not isinstance(second, Node) \

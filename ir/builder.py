@@ -78,8 +78,9 @@ class GraphBuilder(Builder):
         self.prefix = prefix
         self.origin: Origin = None
         self.consing = consing
-        self._known: dict[int, Node] = {}  # by the hash of an operation's key, which takes a third of the key's memory
+        self._known: dict[int, Node] = {}  # by a hash of op, attributes and operands, a third of the memory of these
         self._names: set[str] = set()
+        self._reserved: list[Iterable[Node]] = []  # nodes whose names aren't among these yet
         self._types: dict[Hashable, tuple[TensorType, list[Any]]] = {} if like is None else like._types
         self._shared: dict[TensorType, TensorType] = {} if like is None else like._shared
         self._equal: dict[Hashable, tuple[Any, ...]] = {}  # attributes by their key
@@ -101,7 +102,13 @@ class GraphBuilder(Builder):
 
     def reserve(self, nodes: Iterable[Node]) -> None:
         """Keep the names of these (a graph's inputs, or all of it) from being given to others."""
-        self._names.update([node.name for node in nodes])
+        self._reserved.append(nodes)
+
+    def _taken(self) -> set[str]:
+        """The names that are taken, looked up when the first name is to be found."""
+        while self._reserved:
+            self._names.update([node.name for node in self._reserved.pop()])
+        return self._names
 
     def emit(
         self, op: Op, inputs: tuple[Operand, ...], attrs: tuple[Any, ...] = (), name: str | None = None,
@@ -111,23 +118,20 @@ class GraphBuilder(Builder):
 
         A `name` that is given is one that has been reserved; else there is the op's (or the builder's) with a number.
         """
-        operands = _keys(inputs)
-        if operands is not inputs and op.kind == "pointwise" and not any(map(_is_node, inputs)):
+        if inputs and inputs[0].__class__ is not Node and op.kind == "pointwise" and not any(map(_is_node, inputs)):
             with np.errstate(all="ignore"):
                 number: Literal = np.asarray(op.eager(*inputs, *attrs)).item()
                 return number
-        values = self._values(attrs) if attrs else ()
+        values = self.value_key(attrs) if attrs else ()
         if not self.consing:
             return self.append(op, inputs, attrs, type or self._infer(op, inputs, attrs, values), origin, name)
-        known = self._known
-        key = (op, values, *operands)
-        mark = hash(key)
-        found = known.get(mark)
-        if found is not None and _key(found) == key:
+        mark = hash((op, values, *inputs))
+        found = self._known.get(mark)
+        if found is not None and _is_same(found, op, values, inputs):
             return found
         node = self.append(op, inputs, attrs, type or self._infer(op, inputs, attrs, values), origin, name)
         if found is None:
-            known[mark] = node
+            self._known[mark] = node
         return node
 
     def append(
@@ -135,12 +139,13 @@ class GraphBuilder(Builder):
         name: str | None = None,
     ) -> Node:
         """Append an operation as it is."""
-        nodes, names = self.nodes, self._names
+        nodes = self.nodes
         if name is None:
             name = f"{self.prefix or op.name}{len(nodes)}"
+            names = self._taken() if self._reserved else self._names
             if name in names:
                 name = self.unique(name)
-            else:
+            elif not self.prefix:  # behind one prefix each number stands but once
                 names.add(name)
         node = make_node(op, inputs, attrs, type, name, self.origin if origin is None else origin)
         nodes.append(node)
@@ -164,7 +169,7 @@ class GraphBuilder(Builder):
             found = self._types[key] = result, types  # keeps alive what the key identifies
         return found[0]
 
-    def _values(self, attrs: tuple[Any, ...]) -> Hashable:
+    def value_key(self, attrs: tuple[Any, ...]) -> Hashable:
         """The key of attributes, made once where operations share them."""
         found = self._attrs.get(id(attrs))
         if found is None:
@@ -178,36 +183,32 @@ class GraphBuilder(Builder):
     def unique(self, wanted: str) -> str:
         """`wanted`, or that name with a number behind it where it is taken; it counts as taken from now on."""
         name, count = wanted, 1
-        while name in self._names:
+        names = self._taken()
+        while name in names:
             count += 1
             name = f"{wanted}_{count}"
-        self._names.add(name)
+        names.add(name)
         return name
 
     def rename(self, node: Node, name: str) -> None:
         """Give a node that was made here another name, where that is free. No graph holds the node yet."""
-        if name not in self._names:
-            self._names.add(name)
+        if name not in (names := self._taken()):
+            names.add(name)
             name_node(node, name)
 
     def note(self, nodes: Iterable[Node]) -> None:
         """Let operations that are made from now on be these, where they are equal."""
         for node in nodes:
-            self._known.setdefault(hash(_key(node)), node)
+            self._known.setdefault(hash((node.op, self.value_key(node.attrs), *node.inputs)), node)
 
     def known(self, node: Node, operands: tuple[Operand, ...]) -> Node:
         """An equal operation that was made before; else the node, taken over with its name. On other `operands` than
         its own, of the same types, it is a new one."""
         op, attrs = node.op, node.attrs
-        values = self._values(attrs) if attrs else ()
-        key: tuple[Hashable, ...] = (op, values, *operands)
-        for operand in operands:
-            if operand.__class__ is not Node:
-                key = (op, values, *_keys(operands))
-                break
-        mark = hash(key)
+        values = self.value_key(attrs) if attrs else ()
+        mark = hash((op, values, *operands))
         found = self._known.get(mark)
-        if found is not None and _key(found) == key:
+        if found is not None and _is_same(found, op, values, operands):
             return found
         if operands is not node.inputs:
             node = make_node(op, operands, attrs, node.type, node.name, node.origin)
@@ -221,17 +222,11 @@ def _is_node(operand: Operand) -> bool:
     return operand.__class__ is Node
 
 
-def _key(node: Node) -> tuple[Hashable, ...]:
-    """What makes an operation the same as another."""
-    return (node.op, value_key(node.attrs) if node.attrs else (), *_keys(node.inputs))
-
-
-def _keys(inputs: tuple[Operand, ...]) -> tuple[Hashable, ...]:
-    """Nodes for themselves, keys of literals; `inputs` where none is a literal."""
-    for operand in inputs:
-        if operand.__class__ is not Node:
-            return tuple([i if i.__class__ is Node else value_key(i) for i in inputs])
-    return inputs
+def _is_same(node: Node, op: Op, values: Hashable, operands: tuple[Operand, ...]) -> bool:
+    """Whether a node is an operation with attributes of the key `values` on `operands`."""
+    return node.op is op and len(node.inputs) == len(operands) and value_key(node.attrs) == values and all(
+        a is b or (a.__class__ is b.__class__ is not Node and value_key(a) == value_key(b))
+        for a, b in zip(node.inputs, operands, strict=True))
 
 
 def sum_to(b: Any, value: Any, shape: tuple[int, ...], target: tuple[int, ...]) -> Any:

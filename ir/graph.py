@@ -12,9 +12,10 @@ Everything is immutable; nodes are compared by identity, graphs by `same_graph`.
 from __future__ import annotations
 
 import linecache
+from collections import Counter
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import chain, islice
 from types import CodeType
 from typing import TYPE_CHECKING, Any, Union
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from .ops import Op
 
 __all__ = ["Effect", "Graph", "Guard", "Node", "Operand", "Origin", "Span", "input_node", "note_of",
-           "rewired", "span_of", "users_of"]
+           "reads_of", "rewired", "span_of", "users_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,6 +288,13 @@ def users_of(graph: Graph, wanted: Container[Node] | None = None) -> dict[Any, l
                 if operand in users:
                     users[operand].append(node)
     return users
+
+
+def reads_of(graph: Graph, wanted: Container[Any]) -> Counter[Any]:
+    """How often each value that is `wanted` is read, where it leaves the graph, too."""
+    reads = Counter(filter(wanted.__contains__, chain.from_iterable([node.inputs for node in graph.nodes])))
+    reads.update(filter(wanted.__contains__, graph.roots()))
+    return reads
 
 
 def rewired(node: Node, new: Mapping[Any, Any]) -> Node:

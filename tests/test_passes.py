@@ -21,6 +21,7 @@ from retape.ir.passes import (
     group_embeds,
     localise_parts,
     partition,
+    share_views,
     simplify,
     unfold_products,
 )
@@ -511,6 +512,48 @@ def test_passes_do_nothing_to_graphs_without_work() -> None:
 
 
 # ---- differentiate and partition
+
+
+def test_share_views() -> None:
+    """Also views of equal views, and what leaves the graph; other operations stay as they are."""
+    becomes(share_views, """
+        a: f64[3] = op.slice(x, index=(0,))
+        b: f64[3] = op.exp(a)
+        c: f64[3] = op.slice(x, index=(0,))
+        d: f64[3] = op.exp(c)
+        e: f64[3, 1] = op.reshape(a, shape=(3, 1))
+        f: f64[3, 1] = op.reshape(c, shape=(3, 1))
+        g: f64[3] = op.slice(x, index=(1,))
+        h: f64[3, 1] = op.add(e, f)
+        return (b, d, g, h, c)""", """
+        a: f64[3] = op.slice(x, index=(0,))
+        b: f64[3] = op.exp(a)
+        d: f64[3] = op.exp(a)
+        e: f64[3, 1] = op.reshape(a, shape=(3, 1))
+        g: f64[3] = op.slice(x, index=(1,))
+        h: f64[3, 1] = op.add(e, e)
+        return (b, d, g, h, a)""")
+    before = graph("a: f64[3] = op.slice(x, index=(0,))\nb: f64[3] = op.slice(x, index=(1,))\nreturn (a, b)")
+    assert share_views(before) is before
+
+
+def test_a_slice_that_every_step_reads_has_one_cotangent() -> None:
+    def call(x: Any) -> Any:
+        h = x[0]
+        for _ in range(20):
+            h = h * x[1] / (1.0 + h * h) + x[2:4].sum(0)
+        return h.sum()
+
+    x = np.random.default_rng(0).standard_normal((5, 7))
+    strict = rt.compile(call, numerics="strict").specialize(rt.tensor(x, requires_grad=True))
+    fused = rt.compile(call).specialize(rt.tensor(x, requires_grad=True))
+    embeds = [[node.op.name for node in s.backward.nodes].count("embed") for s in (strict, fused)]
+    assert embeds == [41, 3]  # in the order of eager execution, and once for each slice
+    given = rt.tensor(x, requires_grad=True)
+    call(given).backward()
+    for numerics, bound in (("strict", 0.0), ("default", 1e-12)):
+        found = rt.func.grad(rt.compile(call, numerics=numerics))(x)
+        np.testing.assert_allclose(found, given.grad.numpy(), rtol=bound, atol=bound)
 
 
 def derivative(body: str, parameters: str = "x: f64[2, 3]") -> Any:

@@ -6,14 +6,11 @@ every part fills another position of one dim, the sum is one array that is writt
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
-from itertools import chain
 from typing import Any
 
-from ..graph import Graph, Node, rewired
+from ..graph import Graph, Node, reads_of, rewired
 from ..ops import CATALOGUE
-from .eliminate import eliminate_dead
 
 __all__ = ["collect_embeds"]
 
@@ -32,20 +29,20 @@ class _Sum:
 
 def collect_embeds(graph: Graph) -> Graph:
     """The graph with sums of disjoint `embed`s as one `embed_sum` each."""
-    if EMBED not in {node.op for node in graph.nodes}:
+    candidates = _embeds_and_sums(graph)
+    if not candidates:
         return graph
-    reads = Counter(chain.from_iterable([node.inputs for node in graph.nodes]))
-    reads.update(graph.roots())
+    reads = reads_of(graph, candidates)
     sums: dict[Any, _Sum] = {}
     known = sums.keys()
     absorbed: set[Node] = set()
-    for node in graph.nodes:
+    for node in candidates:
         if node.op is EMBED:
             _, index = node.attrs
             dim = next((d for d, entry in enumerate(index) if entry.__class__ is int), None)
             if dim is not None and None not in index:
                 sums[node] = _Sum([node.inputs[0]], [index], dim, {index[dim]})
-        elif node.op is ADD and not known.isdisjoint(node.inputs):
+        elif not known.isdisjoint(node.inputs):
             first, second = node.inputs
             if first in sums and second in sums and reads[first] == reads[second] == 1:
                 merged = _merged(sums[first], sums[second])
@@ -53,19 +50,37 @@ def collect_embeds(graph: Graph) -> Graph:
                     absorbed.update(node.parents())
                     sums[node] = merged
     chosen = {node: found for node, found in sums.items() if node not in absorbed and len(found.parts) > 1}
-    if not chosen:
-        return graph
+    return _rebuilt(graph, chosen, absorbed) if chosen else graph
+
+
+def _embeds_and_sums(graph: Graph) -> dict[Any, None]:
+    """The embeds, and the additions that one of these leads to, in order."""
+    found: dict[Any, None] = {}
+    for node in [node for node in graph.nodes if node.op is EMBED or node.op is ADD]:
+        if node.op is EMBED or not found.keys().isdisjoint(node.inputs):
+            found[node] = None
+    return found
+
+
+def _rebuilt(graph: Graph, chosen: dict[Any, _Sum], absorbed: set[Node]) -> Graph:
     new: dict[Any, Node] = {}
+    changed = new.keys()
     nodes = []
     for node in graph.nodes:
-        found, made = chosen.get(node), rewired(node, new)
-        if found:
+        if node in absorbed:  # what read it is one of these, too, or the whole sum
+            continue
+        if node in chosen:
+            found = chosen[node]
             parts = tuple([new.get(i, i) for i in found.parts])  # a part may hold a sum itself
             made = Node(EMBED_SUM, parts, (node.type.shape, tuple(found.indices)), node.type, node.name, node.origin)
+        elif changed.isdisjoint(node.inputs):
+            made = node
+        else:
+            made = rewired(node, new)
         if made is not node:
             new[node] = made
         nodes.append(made)
-    return eliminate_dead(graph.map_roots(nodes, lambda o: new.get(o, o)))
+    return graph.map_roots(nodes, lambda o: new.get(o, o))
 
 
 def _merged(a: _Sum, b: _Sum) -> _Sum | None:

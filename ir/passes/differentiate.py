@@ -127,7 +127,8 @@ class _Recipes:
         """Add to the operands' cotangents what a node's rules give."""
         builder, active, ct = self.builder, self.active, cotangents[node]
         inputs: tuple[Any, ...] = node.inputs
-        key = (node.op, value_key(node.attrs) if node.attrs else (), id(ct.type), *[  # types live as long as the graph
+        # types live as long as the graph
+        key = (node.op, builder.value_key(node.attrs) if node.attrs else (), id(ct.type), *[
             value_key(i) if i.__class__ is not Node else id(i.type) if i in active else -id(i.type) for i in inputs])
         recipe = self.known.get(key)
         if recipe is None:
@@ -141,12 +142,10 @@ class _Recipes:
                               else emit(op, pick(values), attrs, None, None, type))
             operand, part = inputs[index], values[result]
             known = cotangents.get(operand)
-            if known is None:
-                cotangents[operand] = part
-            elif known.type is part.type:
-                cotangents[operand] = append(ADD, (known, part), (), known.type)
-            else:
-                cotangents[operand] = emit(ADD, (known, part))
+            if known is not None:
+                part = append(ADD, (known, part), (), known.type) if known.type is part.type \
+                    else emit(ADD, (known, part))
+            cotangents[operand] = part
 
     def _written(self, node: Node, ct: Node) -> _Recipe:
         """The recipe of a node, found by applying its rules to values that stand for its own."""

@@ -13,10 +13,11 @@ def eliminate_dead(graph: Graph) -> Graph:
     """The graph without the nodes that no output, saved value or guard depends on."""
     alive: set[object] = set(graph.roots())
     kept: list[Node] = []
+    reach, keep = alive.update, kept.append
     for node in reversed(graph.nodes):
         if node in alive:
-            alive.update(node.inputs)
-            kept.append(node)
+            reach(node.inputs)
+            keep(node)
     if len(kept) == len(graph.nodes):
         return graph
     kept.reverse()

@@ -117,8 +117,9 @@ def worth_saving(graph: Graph, read: set[Any]) -> set[Node]:
         prices[node] = path = price = work(node)
         if not price and given.issuperset(node.inputs):
             given.add(node)
-        elif price < ENDLESS and not far.isdisjoint(node.inputs):
-            path += sum([paths.get(operand, 0) for operand in {*node.inputs}])
+        elif price < ENDLESS:
+            for operand in far & node.inputs:
+                path += paths[operand]
         if node in read and (price >= (price_of_saving := storage(node)) or path > FAR * price_of_saving):
             kept.add(node)
         elif 0 < path < ENDLESS:

@@ -48,7 +48,7 @@ def simplify(graph: Graph, erase: frozenset[str] = frozenset()) -> Graph:
             if simpler is None and rule is not None:
                 simpler = rule(builder, node, operands)
         if simpler is None:
-            simpler = builder.known(node, operands) if retyped.isdisjoint(node.inputs) else builder.emit(
+            simpler = builder.known(node, operands) if not retyped or retyped.isdisjoint(node.inputs) else builder.emit(
                 op, operands, node.attrs, node.name, node.origin)
         if simpler is not node:
             new[node] = simpler
