@@ -88,9 +88,12 @@ class Program:
         shapes = {o.view.buffer: o.view.shape for o in reversed(self._outputs) if o and o.view is not None and o.plain}
         self._fresh = [(i, fresh_arrays(shapes.get(b, (b.numel,)), b.dtype.numpy)) for b, i in self._external.items()
                        if b.kind == "output"]
+        self._shapes = {self._external[b]: shapes.get(b, (b.numel,)) for b in self._external if b.kind == "output"}
         self._constants = [(i, b.constant) for b, i in self._external.items() if b.kind == "constant"]
         self._inputs = [(self._external[b], node.type.dtype.numpy) for b, node in
                         zip(lowered.inputs, lowered.graph.inputs, strict=True)]
+        self._shapes.update((i, node.type.shape) for (i, _), node in
+                            zip(self._inputs, lowered.graph.inputs, strict=True) if not node.type.weak)
         self.offsets, self.workspace_bytes = lowered.offsets, lowered.workspace
         self._plan = self._segments(lowered)
         self._checked = lowered.status in self._slots
@@ -219,44 +222,53 @@ class Program:
         raise AssertionError("a kernel reported an index out of bounds that the interpreter doesn't find")
 
     def direct(self) -> Callable[..., Any] | None:
-        """A function of the input arrays (as they lie in memory, all of them arrays) that gives the outputs.
-
-        None where the program has host steps, writes to inputs, or has results that are neither fresh nor inputs.
-        """
-        segment = self._plan[0] if self._plan else None
-        fresh = {index for index, _ in self._fresh}
-        given = {index: node.type.shape for (index, _), node in zip(self._inputs, self.graph.inputs, strict=True)
-                 if not node.type.weak}
-        if len(self._plan) > 1 or isinstance(segment, (HostStep, _Check)) or not all(
-            o is not None and o.plain and not o.copied
-            and (o.index in fresh or (o.view and given.get(o.index) == o.view.shape)) for o in self._outputs
-        ):
+        """A function of the input arrays (as they lie in memory, all of them arrays) that gives what a call does. None
+        where the program has host steps."""
+        if any(isinstance(part, HostStep) for part in self._plan):
             return None
-        scope: dict[str, Any] = {"frames": self._frames, "new_frame": self._frame}
+        scope: dict[str, Any] = {"frames": self._frames, "new_frame": self._frame, "refused": self._refused}
         inputs = [f"v{index}" for index, _ in self._inputs]
-        lines = ["try: frame = frames.pop()", "except IndexError: frame = new_frame()"] if segment else []
+        check = f"if frame.status[0]: refused(frame, ({', '.join(inputs)},))"
+        lines = ["try: frame = frames.pop()", "except IndexError: frame = new_frame()"] if self._plan else []
         for index, make in self._fresh:
             scope[f"make{index}"] = make
             lines.append(f"v{index} = make{index}()")
         for index, constant in self._constants:
             scope[f"v{index}"] = constant
-        if segment:
-            names = [f"v{i}" for i in range(len(self._external))]
-            chosen = segment.pick(names)
-            if len(chosen) > WRITTEN:
-                scope["pick"] = segment.pick
-                lines.append(f"frame.entries[0](pick(({', '.join(names)},)))")
+        segments = 0
+        for part in self._plan:
+            if isinstance(part, _Segment):
+                lines += self._enter(part, segments, scope)
+                segments += 1
             else:
-                lines.append(f"frame.entries[0](({', '.join(chosen)}{',' if chosen else ''}))")
+                lines.append(check)
         if self._checked:
-            scope["refused"] = self._refused
-            lines.append(f"if frame.status[0]: refused(frame, ({', '.join(inputs)},))")
-        if segment:
+            lines.append(check)
+        if self._plan:
             lines.append("frames.append(frame)")
-        lines.append(f"return [{', '.join(f'v{o.index}' for o in self._outputs if o)}]")
+        lines.append(f"return [{', '.join(self._shown(i, output, scope) for i, output in enumerate(self._outputs))}]")
         exec(f"def run({', '.join(inputs)}):\n" + "\n".join(f"    {line}" for line in lines), scope)
         run: Callable[..., Any] = scope["run"]
         return run
+
+    def _enter(self, segment: _Segment, number: int, scope: dict[str, Any]) -> list[str]:
+        """Lines that run a segment of a call whose values have names."""
+        names = [f"v{i}" for i in range(len(self._external))]
+        chosen = segment.pick(names)
+        if len(chosen) <= WRITTEN:
+            return [f"frame.entries[{number}](({', '.join(chosen)}{',' if chosen else ''}))"]
+        scope[f"pick{number}"] = segment.pick
+        return [f"frame.entries[{number}](pick{number}(({', '.join(names)},)))"]
+
+    def _shown(self, number: int, output: Output | None, scope: dict[str, Any]) -> str:
+        """The expression of a result of a call whose values have names."""
+        if output is None:
+            return "None"
+        name = f"v{output.index}"
+        if output.plain and output.view and not output.copied and self._shapes.get(output.index) == output.view.shape:
+            return name
+        scope[f"show{number}"] = output.shown
+        return f"show{number}({'None' if output.view is None else name})"
 
     def _host(self, step: HostStep, values: Values, frame: _Frame) -> None:
         operands = [self._array(o, values, frame) if isinstance(o, View) else o for o in step.operands]
@@ -294,9 +306,12 @@ class Output:
             and self.view.buffer.numel == prod(self.view.shape) and self.view.is_row_major
 
     def take(self, values: Values) -> Any:
+        return self.shown(None if self.view is None else values[self.index])
+
+    def shown(self, base: Any) -> Any:
+        """The result, where the value is that it lies in."""
         if self.view is None:
             return np.asarray(self.literal)
-        base = values[self.index]
         result = base.reshape(self.view.shape) if self.plain and base.flags.c_contiguous else strided(base, self.view)
         return result.copy() if self.copied else result
 

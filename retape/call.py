@@ -43,7 +43,7 @@ class Call:
     `named` are the arguments with their names; `values` makes (args, kwargs) of their values in that order.
     """
 
-    __slots__ = ("given", "key", "leaves", "names", "objects", "structures", "tensors", "values")
+    __slots__ = ("given", "key", "kinds", "leaves", "names", "objects", "structures", "tensors", "values")
 
     def __init__(self, named: list[tuple[str, Any]], values: Callable[[list[Any]], Any]) -> None:
         self.values = values
@@ -53,6 +53,7 @@ class Call:
         self.structures: list[Any] = []
         self.objects: list[tuple[str, Any]] = []
         self.tensors = False
+        self.kinds: list[Any] = []  # what of each leaf decides which trace fits
         parts: list[Any] = [state.grad_enabled, default_float()]
         arrays: list[int] = []
         for name, value in named:
@@ -61,7 +62,8 @@ class Call:
             parts.append(structure)
             for number, leaf in enumerate(leaves):
                 self.names.append(name if structure == LEAF else f"{name}_{number}")
-                parts.append(self._describe(name, leaf, arrays))
+                self.kinds.append(self._describe(name, leaf, arrays))
+        parts += self.kinds
         if len(set(arrays)) != len(arrays):  # one array given twice is another signature
             parts.append(tuple(arrays.index(a) for a in arrays))
         self.key = tuple(parts)
@@ -94,11 +96,6 @@ class Call:
     @property
     def named_leaves(self) -> Sequence[tuple[str, Any]]:
         return list(zip(self.names, self.leaves, strict=True))
-
-    @property
-    def flat(self) -> bool:
-        """Whether every argument is a leaf itself."""
-        return all(structure == LEAF for structure, _ in self.structures)
 
     def rebuild(self, leaves: list[Any]) -> Any:
         """(args, kwargs) from what stands for the leaves."""

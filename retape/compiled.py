@@ -27,9 +27,10 @@ from retape.tracer.state import state
 from retape.tracer.tensor import Tensor
 from retape.tracer.trace import Recorded, trace
 
+from .arguments import Default
 from .call import Call
 from .effects import Setting
-from .entry import MISS, make_entry
+from .entry import MISS, Entry, make_entry
 from .group import Group
 from .shapes import Templates
 from .specialization import Specialization
@@ -41,6 +42,9 @@ BUDGET = 128
 CHECK = "RETAPE_CHECK"
 _number = itertools.count()
 SIGNATURES = 4096  # for more, what serves a call is looked for anew
+ENTRIES = 8  # short ways that a call tries
+PATTERNS = 256  # forms of calls that are counted
+LONG, LONGEST = 64, 2000  # arguments and names: with more the short way isn't made later, and isn't made
 OTHERS = 32  # groups of traces that are kept for surroundings that may come back
 
 
@@ -69,7 +73,9 @@ class CompiledFunction:
         self.numerics = numerics
         self._traced_here = 0
         self._methods: WeakValueDictionary[int, CompiledFunction] = WeakValueDictionary()  # of instances
-        self._entry: Callable[[tuple[Any, ...]], Any] | None = None
+        self._entry: Entry | None = None  # the one that served last
+        self._entries: list[Entry] = []
+        self._patterns: dict[Any, int] = {}  # forms of calls, and how many have taken the general way
         self._known: dict[Any, list[Group]] = {}
         self._templates = Templates()
         self._eager_keys: set[Any] = set()  # signatures that run eagerly for good
@@ -86,8 +92,6 @@ class CompiledFunction:
         self._positional = [p.name for p in parameters
                             if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
         self._simple = len(self._positional) == len(parameters)
-        # arguments by position alone: the leaves of a call are its arguments in order
-        self._ordered = not any(p.kind in (p.KEYWORD_ONLY, p.VAR_KEYWORD) for p in parameters)
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         if instance is None:
@@ -102,10 +106,15 @@ class CompiledFunction:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if state.tracer is not None:  # inside another trace: inlined
             return self.function(*args, **kwargs)
-        if self._entry is not None and not kwargs:
-            result = self._entry(args)
+        if self._entry is not None:
+            result = self._entry(args, kwargs)
             if result is not MISS:
                 return result
+            for entry in self._entries:
+                result = entry(args, kwargs)
+                if result is not MISS:
+                    self._entry = entry
+                    return result
         call = self._call(args, kwargs)
         if call.key in self._eager_keys:
             return self._eager(call)
@@ -115,9 +124,32 @@ class CompiledFunction:
             return self._without_kernel(call, error)
         if found is None:
             return self._trace(call)
-        if self._ordered and call.flat:
-            self._entry = make_entry(found[0], self._known[call.key][0], call.leaves, call.tensors)
+        self._enter(call, found[0], args, kwargs)
         return call.finish(*found)
+
+    def _enter(self, call: Call, known: Specialization, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Have further calls like this one take the short way."""
+        group = self._known[call.key][0]
+        pattern = known, group.environment.edition, call.key, len(args), tuple(kwargs)
+        size = len(call.leaves) + len(group.environment.paths)
+        if len(self._patterns) >= PATTERNS:
+            self._patterns.clear()
+        calls = self._patterns[pattern] = self._patterns.get(pattern, 0) + 1
+        if calls != 1 + min(size, LONG) // 8 or size > LONGEST:  # making it takes as long as some general calls
+            return
+        entry = make_entry(known, group, call, *self._taken(args, kwargs))
+        if entry is not None:
+            self._entries = [entry, *self._entries[:ENTRIES - 1]]
+            self._entry = entry
+
+    def _taken(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[str, list[str | Default]]:
+        """What calls of other forms have, and the expressions of the arguments, or defaults, of one of this form."""
+        marks = {object(): f"args[{i}]" for i in range(len(args))}
+        named = {name: object() for name in kwargs}
+        marks.update((mark, f"kwargs[{name!r}]") for name, mark in named.items())
+        given = self._call(tuple(marks)[:len(args)], named).given
+        head = f"len(args) != {len(args)} or " + (f"tuple(kwargs) != {tuple(kwargs)!r}" if kwargs else "kwargs")
+        return head, [marks[value] if type(value) is object and value in marks else Default(value) for value in given]
 
     def _find(self, call: Call, commit: bool = True) -> tuple[Specialization, list[Any]] | None:
         """The trace that holds for a call, and its results; the group that held last is tried first."""

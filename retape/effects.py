@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,7 @@ from retape.tracer.tensor import Tensor, wrap
 from retape.tracer.trace import Recorded
 from retape.tracer.tree import changeable, unflatten
 
-__all__ = ["Effects", "Setting", "plan_results", "take"]
+__all__ = ["Effects", "Setting", "plan_results", "take", "view_of"]
 
 
 @dataclass(slots=True)
@@ -64,7 +64,7 @@ class Effects:
         self.binds = recorded.binds
         self.changes = recorded.changes
         self.printed = recorded.printed
-        self._written = [index for index, _ in self.writes]
+        self.written = [index for index, _ in self.writes]
         self._apart: list[Any] = []  # arrays that were found to share no memory with a written one
 
     def __bool__(self) -> bool:
@@ -77,19 +77,23 @@ class Effects:
             return None
         found = {value for kind, value in plan if kind in ("output", "number")}
         found.update(bind.output for bind in self.binds if bind.output is not None)
+        for value in self.bound():
+            found.update(what for kind, what in value.leaves if kind in ("output", "number"))
+        return frozenset(found)
+
+    def bound(self) -> Iterator[Value]:
+        """The values that variables, attributes and entries get."""
         for change in self.changes:
             new = change.new
-            for value in new.values() if isinstance(new, dict) else new if isinstance(new, list) else (new,):
-                if isinstance(value, Value):
-                    found.update(what for kind, what in value.leaves if kind in ("output", "number"))
-        return frozenset(found)
+            values = new.values() if isinstance(new, dict) else new if isinstance(new, list) else (new,)
+            yield from (value for value in values if isinstance(value, Value))
 
     def apart(self, operands: list[Any]) -> bool:
         """Whether no written memory is that of another input, too: then the order of reads and writes matters."""
         if not self.writes:
             return True
         arrays = [o._data if isinstance(o, Tensor) else o for o in operands]
-        if overlapping(arrays, self._written, self._apart):
+        if overlapping(arrays, self.written, self._apart):
             return False
         self._apart = arrays
         return True
@@ -98,7 +102,7 @@ class Effects:
         """Carry the effects out. Raises `ValueError` where memory is read-only, with nothing changed."""
         if not self:
             return
-        targets = [operands[index] for index in self._written]
+        targets = [operands[index] for index in self.written]
         for target in targets:
             if not (target._data if isinstance(target, Tensor) else target).flags.writeable:
                 raise ValueError("assignment destination is read-only")
@@ -226,7 +230,11 @@ def take(kind: str, value: Any, outputs: list[Tensor], here: Setting) -> Any:
     if kind == "value":
         return value.copy() if isinstance(value, np.ndarray) else value
     source, steps = value
-    owner = here.get(source)
+    return view_of(here.get(source), steps)
+
+
+def view_of(owner: Any, steps: Sequence[tuple[Any, Any]]) -> Tensor:
+    """A view of written memory, taken again."""
     array = owner._data if isinstance(owner, Tensor) else owner
     for op, attrs in steps:
         array = op.eager(array, *attrs)

@@ -1,207 +1,294 @@
-"""The short way into compiled code: a generated function that checks the arguments and runs the program.
+"""The short way into compiled code: a generated function that does what a call of a known trace takes, and no more.
 
-It serves calls with plain positional arguments (arrays, tensors that require no grad, numbers) on the trace used last,
-where nothing else has to be looked at; for all other calls it gives `MISS`, and the general way is taken.
+It tries whether the arguments, and all that the function reaches by its names, are as the trace wants them; then it
+runs the program, carries out the effects and puts the result together. Where something is otherwise it gives `MISS`
+before anything has happened, and the general way is taken, which does the same for any trace.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from retape.ir.errors import RetapeError
 from retape.ir.recipes import Recipe
 from retape.ir.types import default_float
 from retape.tracer.formulas import ExtentOf
+from retape.tracer.outside import GradOf
+from retape.tracer.paths import Path, described, followed, guarded
+from retape.tracer.randomness import Draw, perform, snapshot
 from retape.tracer.state import state
-from retape.tracer.tensor import Tensor, wrap
-from retape.tracer.tree import LEAF
+from retape.tracer.tensor import Tensor
+from retape.tracer.tracer import layout
+from retape.tracer.transforms import to_numpy
+
+from .arguments import Arguments, Default, Unwritten, Writer
+from .effects import Setting
+from .outcome import FILE, Outcome, show_of
 
 if TYPE_CHECKING:
+    from .call import Call
     from .group import Group
     from .specialization import Specialization
 
-__all__ = ["MISS", "make_entry"]
+__all__ = ["MISS", "Entry", "make_entry"]
 
 MISS: Any = object()
+Entry = Callable[[tuple[Any, ...], dict[str, Any]], Any]
 
 
 def make_entry(
-    known: Specialization, group: Group, leaves: list[Any], tensors: bool
-) -> Callable[[tuple[Any, ...]], Any] | None:
-    """The entry for calls whose arguments are `leaves` one by one, or None where the general way is needed."""
-    if group.grads or not _is_plain(known, leaves) or not (known.conditions is None or _is_reckoned(known.conditions)):
+    known: Specialization, group: Group, call: Call, head: str, shown: Sequence[str | Default]
+) -> Entry | None:
+    """The entry for calls like `call`, whose arguments are `shown` where not `head`; None where it has no short text.
+    It is called with the positional arguments and those by name."""
+    try:
+        writer = _Entry(known, group, call, head, shown)
+        writer.write()
+        return writer.function()
+    except Unwritten:
         return None
-    scope: dict[str, Any] = {
-        "MISS": MISS, "ndarray": np.ndarray, "Tensor": Tensor, "wrap": wrap, "state": state, "array": np.array,
-        "holds": known.environment.holds, "default_float": default_float, "default": default_float(),
-    }
-    names = [f"a{i}" for i in range(len(leaves))]
-    lines = [f"if len(args) != {len(leaves)}: return MISS", f"{', '.join(names)}{',' if names else ''} = args"]
-    if not names:
-        lines.pop()
-    arrays: list[str] = []
-    for number, (name, leaf) in enumerate(zip(names, leaves, strict=True)):
-        if not _check(name, leaf, number in known.free, lines, scope):
-            return None
-        if isinstance(leaf, (Tensor, np.ndarray)):
-            lines += [f"if {name} is {other}: return MISS" for other in arrays]
-            arrays.append(name)
-    lines.append(f"if state.grad_enabled is not {state.grad_enabled} or default_float() is not default: return MISS")
-    if known.environment.paths:
-        lines.append("if not holds(): return MISS")
-    if not (_walk(group, names, leaves, tensors, lines, scope) if known.looks
-            else _straight(known, names, leaves, tensors, lines, scope)):
-        return None
-    return _function("entry", "args", lines, scope)
 
 
-def _is_plain(trace: Specialization, leaves: list[Any]) -> bool:
-    """Whether a trace has nothing to do with what is outside, and gives arrays or arguments."""
-    return not (trace.shared or trace.effects or trace.random) and all(map(_is_given, trace.sources)) \
-        and all(kind in ("output", "number") or (kind == "leaf" and isinstance(leaves[v], (Tensor, np.ndarray)))
-                for kind, v in trace.plan)
+class _Entry:
+    """The text of one entry."""
 
+    def __init__(
+        self, known: Specialization, group: Group, call: Call, head: str, shown: Sequence[str | Default]
+    ) -> None:
+        self.known, self.group, self.call = known, group, call
+        self.writer = Writer()
+        self.scope, self.lines = self.writer.scope, self.writer.lines
+        self.writer.leave_if(head)
+        self.arguments = Arguments(self.writer, call, shown, known.free)
+        self.names: dict[Any, str] = {}  # of what sources stand for
+        self.numbers: dict[Path, int] = {}  # of paths
+        self.scope.update(MISS=MISS, state=state, default_float=default_float, default=default_float(),
+                          asarray=np.asarray, array=np.array)
 
-def _is_given(source: Any) -> bool:
-    return isinstance(source, int) or _is_reckoned(source)
+    def function(self) -> Entry:
+        body = "\n".join(f"    {line}" for line in self.lines)
+        exec(compile(f"def entry(args, kwargs):\n{body}", FILE, "exec"), self.scope)
+        found: Entry = self.scope["entry"]
+        return found
 
+    def write(self) -> None:
+        known, group, writer = self.known, self.group, self.writer
+        if known.effects.printed or any(path.check == "once" for path in known.environment.paths):
+            raise Unwritten
+        writer.leave_if(f"state.grad_enabled is not {state.grad_enabled} or default_float() is not default")
+        self._surroundings()
+        walks = known.looks > 0
+        self._entries()
+        sources = list(dict.fromkeys([*known.sources, *(group.branches.sources if walks else ())]))
+        for source in sources:
+            self._source(source)
+        self._numbers(sources)
+        differentiable = len(known.constant) < len(known.ends) and any(map(self._requires, sources))
+        if walks and (differentiable or group.random):
+            raise Unwritten
+        self._fitting(sources, () if walks else [known.sources[i] for i in known.effects.written])
+        if walks:
+            self._walk()
+            return
+        outcome = Outcome(known, writer, self._name, self.numbers, self.arguments.containers, self.call.tensors)
+        barred = [s for s in sources if self._requires(s)] if known.barred and not differentiable else None
+        tail = outcome.lines(barred)
+        self._compute(differentiable, outcome.wrapped)
+        self.lines += tail
 
-def _is_reckoned(source: Any) -> bool:
-    """Whether a number is computed of the arguments alone."""
-    return isinstance(source, Recipe) and all(isinstance(s, (int, ExtentOf)) for s in source.sources)
+    # ---- what has to be as it was
 
+    def _surroundings(self) -> None:
+        environment, group, leave_if = self.known.environment, self.group, self.writer.leave_if
+        if environment.paths:
+            self.scope["environment"] = environment
+            leave_if(f"environment.edition != {environment.edition}")
+            lines, self.numbers = followed(environment.paths, self.scope, "MISS", self._array)
+            self.lines += guarded(lines, "MISS") if lines else []
+            for path, number in self.numbers.items():
+                if path.check == "array":
+                    self.lines += self.writer.take(f"v{number}")
+        for path, position in group.shared:
+            leave_if(f"{self._name(path)} is not {self.arguments.leaves[position]}")
+        for view, base in group.views:
+            leave_if(f"{self._name(view)}._base is None or {self._name(view)}._base[0] is not {self._name(base)}")
+        for owner, present in group.grads:
+            leave_if(f"{self._name(owner)}._grad is {'None' if present else 'not None'}")
+        for source, kind in group.captures.items():
+            name = f"grad{len(self.names)}"
+            self.lines.append(f"{name} = {self._name(source.owner)}._grad")
+            leave_if(self.writer.array(name, True, kind))
+            self.lines += self.writer.take(name)
+            self.names[source] = name
 
-def _operands(sources: Sequence[Any], names: list[str], leaves: list[Any], lines: list[str], scope: dict[str, Any]) \
-        -> list[str]:
-    """The expressions of what sources stand for; what is computed of numbers is so in lines before."""
-    operands = []
-    for source in sources:
-        if isinstance(source, int):
-            operands.append(_operand(names[source], leaves[source]))
+    def _array(self, path: Path, name: str) -> str:
+        test = self.writer.array(name, isinstance(path.expected, Tensor), path.type)
+        if path.values is None:
+            return test
+        values = self.writer.constant(path.values)
+        return f"{test} or " + (f"{name}.tobytes() != {values}" if type(path.values) is bytes
+                                else f"{name} is not {values}")
+
+    def _entries(self) -> None:
+        """Have arrays that are entries of large containers tried: no path of their own does."""
+        for source, node in zip(self.known.sources, self.known.graph.inputs, strict=True):
+            if isinstance(source, Path) and source.access == "root":
+                value = source.container
+                kind = described(value)
+                if layout(value._data if isinstance(value, Tensor) else value) != node.type:
+                    raise Unwritten  # it was another in the traced call
+                name = self._name(source)
+                test = self.writer.array(name, isinstance(value, Tensor), kind)
+                if isinstance(value, Tensor):
+                    self.writer.leave_if(test)
+                self.lines += self.writer.take(name)
+
+    def _fitting(self, sources: Sequence[Any], written: Sequence[Any]) -> None:
+        """Try all arrays together."""
+        from retape.codegen.native.alike import signature  # the compiler has been imported when there is a program
+        from retape.codegen.native.player import player
+
+        data = self.writer.data
+        operands = {data[self.names[source]] for source in sources if self.names[source] in data}
+        changed = {data[self._name(source)] for source in written}
+        arrays = self.writer.arrays
+        if not arrays:
+            return
+        words = signature([kind for _, kind in arrays], [name in changed for name, _ in arrays],
+                          [name in operands for name, _ in arrays])
+        seen = np.zeros(len(arrays), np.int64)
+        self.scope["fits"] = partial(player().fits, words, seen)
+        self.scope["kinds"] = [kind for _, kind in arrays]  # dtypes are compared as objects
+        self.writer.leave_if(f"not fits(({', '.join(name for name, _ in arrays)},))")
+
+    def _requires(self, source: Any) -> bool:
+        """Whether a source is a tensor that requires grad, as the entry has tried."""
+        kind = self.call.kinds[source] if isinstance(source, int) else source.type if isinstance(source, Path) \
+            else self.group.captures.get(source)
+        return type(kind) is tuple and len(kind) > 3 and bool(kind[3])
+
+    # ---- what sources stand for
+
+    def _source(self, source: Any) -> None:
+        """Give a source its name. Raises `Unwritten` for those that aren't tried by the entry."""
+        if isinstance(source, Recipe):
+            for inner in source.sources:
+                self._source(inner)
+            self.names.setdefault(source, f"number{len(self.names)}")
+        elif isinstance(source, Draw):
+            self.names.setdefault(source, f"draw{len(self.names)}")
+        elif not isinstance(source, ExtentOf):
+            self._name(source)
+
+    def _name(self, source: Any) -> str:
+        found = self.names.get(source)
+        if found is None:
+            if isinstance(source, int):
+                found = self.arguments.leaves[source]
+            elif isinstance(source, Path) and source in self.numbers:
+                found = f"v{self.numbers[source]}"
+            elif isinstance(source, Path) and source.access == "root":  # tried by `_entries`
+                found = self.writer.constant(source.container)
+            else:
+                raise Unwritten
+            self.names[source] = found
+        return found
+
+    def _numbers(self, sources: Sequence[Any]) -> None:
+        """Lines that evaluate formulas, and leave where one can't be or does not hold."""
+        recipes = dict.fromkeys(source for source in sources if isinstance(source, Recipe))
+        recipes.update(dict.fromkeys(source for source in self._bound() if isinstance(source, Recipe)))
+        lines = []
+        for recipe in recipes:
+            self._source(recipe)
+            lines.append(f"{self.names[recipe]} = {self._formula(recipe)}")
+        if self.known.conditions is not None:
+            for inner in self.known.conditions.sources:
+                self._source(inner)
+            lines.append(f"if not {self._formula(self.known.conditions)}: return MISS")
+        if lines:
+            self.lines += ["try:", *(f"    {line}" for line in lines),
+                           "except (ArithmeticError, ValueError, TypeError): return MISS"]
+
+    def _formula(self, recipe: Recipe) -> str:
+        given = [f"{self._data(s.position)}.shape[{s.dim}]" if isinstance(s, ExtentOf) else self._name(s)
+                 for s in recipe.sources]
+        return f"{self.writer.constant(recipe.function)}({', '.join(given)})"
+
+    def _data(self, source: Any) -> str:
+        return self.writer.data[self._name(source)]
+
+    def _bound(self) -> Iterator[Any]:
+        """What is returned, or bound outside, as it is found."""
+        yield from (value for kind, value in self.known.plan if kind == "outside")
+        for value in self.known.effects.bound():
+            yield from (what for kind, what in value.leaves if kind == "outside")
+
+    def _operand(self, source: Any, dtype: str = "") -> str:
+        """The expression of the array that a source stands for."""
+        name = self._name(source)
+        if isinstance(source, (Path, GradOf)) and name not in self.writer.data:
+            raise Unwritten
+        return self.writer.data.get(name) or f"{'asarray' if isinstance(source, Draw) else 'array'}({name}{dtype})"
+
+    # ---- running
+
+    def _compute(self, differentiable: bool, wrapped: set[int]) -> None:
+        known = self.known
+        ends, effects = len(known.ends), len(known.effects.writes)
+        values = [f"value{i}" for i in range(effects)]
+        before = []
+        if differentiable:
+            self.scope["computed"] = known.computed
+            lines = [f"found = computed([{', '.join(map(self._name, known.sources))}])",
+                     f"[{', '.join(f'new{i}' for i in range(ends))}], [{', '.join(values)}] = found"]
+            before = [f"out{i} = new{i}._data" for i in range(ends)]
         else:
-            operands.append(f"array({_reckoned(source, names, lines, scope)})")
-    return operands
+            self.scope["run"] = known.runner()
+            operands = [self._operand(source, "" if isinstance(source, int) else f", {self.writer.constant(dtype)}")
+                        for source, dtype in zip(known.sources, known.dtypes(), strict=True)]
+            results = [*(f"out{i}" for i in range(ends)), *values]
+            lines = [f"[{', '.join(results)}] = run({', '.join(operands)})"]
+            before = [f"new{i} = wrap(out{i})" for i in sorted(wrapped)]
+        if known.random:
+            self.scope.update(perform=perform, snapshot=snapshot, actions=known.random)
+            drawn = [f"{self._name(d)} = drawn[{self.writer.constant(d)}]" for d in known.sources
+                     if isinstance(d, Draw)]
+            lines = ["restore = snapshot(actions)", "try:",
+                     *(f"    {line}" for line in ["drawn = perform(actions)", *drawn, *lines]),
+                     "except BaseException:", "    restore()", "    raise"]
+        self.lines += [*lines, *before]
+
+    def _walk(self) -> None:
+        """Lines that walk a trace tree, and what the trace does that holds: its results are put together in a function
+        of its own where that is all."""
+        group, call = self.group, self.call
+        self.scope.update(RetapeError=RetapeError, Setting=Setting, walk=group.branches.entrance(),
+                          finish=partial(_finish, call.tensors))
+        found = ", ".join(f"{self.writer.constant(path)}: v{number}" for path, number in self.numbers.items()
+                          if path.check in ("array", "number"))
+        operands = [self._operand(source) for source in group.branches.given]
+        shown = group.shown.setdefault(call.tensors, {})
+        self.scope.update(shown=shown, show_of=partial(show_of, shown, call.tensors))
+        leaves = f"({', '.join(self.arguments.leaves)}{',' if self.arguments.leaves else ''})"
+        self.lines += [
+            f"try: found = walk(({', '.join(operands)}{',' if operands else ''}))",
+            "except RetapeError: return MISS",  # something may have to be printed before
+            "if found is None: return MISS",
+            "trace, values = found",
+            "show = shown.get(trace) or show_of(trace)",
+            f"if show is not None: return show(values, {leaves})",
+            f"return finish(trace, values, Setting([{', '.join(self.arguments.leaves)}], {{{found}}}, "
+            f"[{', '.join(self.arguments.given)}]))"]
 
 
-def _reckoned(source: Recipe, names: list[str], lines: list[str], scope: dict[str, Any]) -> str:
-    """The name of what a recipe gives, which lines compute."""
-    number = f"n{len(lines)}"
-    scope[f"{number}_of"] = source.function
-    given = ", ".join(names[s] if isinstance(s, int) else f"{names[s.position]}.shape[{s.dim}]" for s in source.sources)
-    lines += [f"try: {number} = {number}_of({given})", "except (ArithmeticError, ValueError): return MISS"]
-    return number
-
-
-def _straight(known: Specialization, names: list[str], leaves: list[Any], tensors: bool, lines: list[str],
-              scope: dict[str, Any]) -> bool:
-    """Lines that run a program and put its results together. False where it has no such way in."""
-    direct = known.direct()
-    if direct is None:
-        return False
-    scope["direct"] = direct
-    if known.conditions is not None:
-        lines.append(f"if not {_reckoned(known.conditions, names, lines, scope)}: return MISS")
-    operands = _operands(known.sources, names, leaves, lines, scope)
-    outputs = [f"o{i}" for i in range(len(known.ends))]
-    lines.append(f"[{', '.join(outputs)}] = direct({', '.join(operands)})")
-    lines.append(f"return {_result(known, outputs, names, tensors, scope)}")
-    return True
-
-
-def _walk(group: Group, names: list[str], leaves: list[Any], tensors: bool, lines: list[str],
-          scope: dict[str, Any]) -> bool:
-    """Lines that walk a trace tree and put the results of the trace that holds together. False where the tree reads
-    what isn't an argument."""
-    scope["walk"] = group.branches.entrance()
-    if not all(map(_is_given, group.branches.sources)):
-        return False
-    shown = group.shown.setdefault(tensors, {})
-
-    def show_of(trace: Specialization) -> Callable[[Any, Any], Any]:
-        """A function that puts a trace's result together from the values of a walk and the arguments."""
-        if _is_plain(trace, leaves) and trace.conditions is None:
-            inner: dict[str, Any] = {"wrap": wrap}
-            outputs = [f"values[{i}]" for i in range(len(trace.ends))]
-            arguments = [f"args[{i}]" for i in range(len(names))]
-            line = f"return {_result(trace, outputs, arguments, tensors, inner)}"
-            show = _function("show", "values, args", [line], inner)
-        else:
-            def show(values: Any, args: Any) -> Any:
-                return MISS
-        shown[trace] = show
-        return show
-
-    scope["shown"], scope["show_of"] = shown, show_of
-    operands = _operands(group.branches.given, names, leaves, lines, scope)
-    lines += [f"found = walk(({', '.join(operands)}{',' if operands else ''}))",
-              "if found is None: return MISS",
-              "trace, values = found",
-              "return (shown.get(trace) or show_of(trace))(values, args)"]
-    return True
-
-
-def _result(known: Specialization, outputs: list[str], names: list[str], tensors: bool, scope: dict[str, Any]) -> str:
-    """The expression of a result."""
-    shown = [f"wrap({o})" if tensors else f"{o}[()]" if end is None or not end.shape else o
-             for o, end in zip(outputs, known.ends, strict=True)]
-    ordered = iter([shown[v] if kind == "output" else f"{outputs[v]}.item()" if kind == "number" else names[v]
-                    for kind, v in known.plan])
-    return _structure(known.structure, ordered, scope)
-
-
-def _function(name: str, parameters: str, lines: list[str], scope: dict[str, Any]) -> Callable[..., Any]:
-    exec(f"def {name}({parameters}):\n" + "\n".join(f"    {line}" for line in lines), scope)
-    made: Callable[..., Any] = scope[name]
-    return made
-
-
-def _check(name: str, leaf: Any, free: bool, lines: list[str], scope: dict[str, Any]) -> bool:
-    """Lines that leave unless an argument is like `leaf`: of the same type, where it is a `free` number. False where
-    this can't be said shortly."""
-    if free:
-        lines.append(f"if type({name}) is not int: return MISS")
-        return True
-    if isinstance(leaf, (Tensor, np.ndarray)):
-        data = leaf._data if isinstance(leaf, Tensor) else leaf
-        if not data.flags.carray or type(data) is not np.ndarray:
-            return False
-        scope[f"{name}_dtype"], scope[f"{name}_shape"] = data.dtype, data.shape
-        path = name
-        if isinstance(leaf, Tensor):
-            lines.append(f"if type({name}) is not Tensor or {name}._requires_grad: return MISS")
-            path = f"{name}._data"
-        lines += [f"if type({path}) is not ndarray or {path}.dtype is not {name}_dtype or {path}.shape != {name}_shape "
-                  f"or not {path}.flags.carray: return MISS"]
-        return not (isinstance(leaf, Tensor) and leaf._requires_grad)
-    if isinstance(leaf, float):
-        lines.append(f"if type({name}) is not float: return MISS")
-        return True
-    if leaf is None or isinstance(leaf, (bool, int, str)):
-        scope[f"{name}_value"], scope[f"{name}_type"] = leaf, type(leaf)
-        lines.append(f"if type({name}) is not {name}_type or {name} != {name}_value: return MISS")
-        return True
-    return False
-
-
-def _operand(name: str, leaf: Any) -> str:
-    if isinstance(leaf, Tensor):
-        return f"{name}._data"
-    return f"array({name})" if isinstance(leaf, float) else name
-
-
-def _structure(structure: Any, leaves: Any, scope: dict[str, Any]) -> str:
-    """The expression that puts a result together."""
-    if structure == LEAF:
-        return str(next(leaves))
-    kind, parts = structure
-    if kind is dict:
-        return "{" + ", ".join(f"{key!r}: {_structure(part, leaves, scope)}" for key, part in parts) + "}"
-    inner = ", ".join(_structure(part, leaves, scope) for part in parts)
-    if kind is list:
-        return f"[{inner}]"
-    if kind is tuple:
-        return f"({inner}{',' if len(parts) == 1 else ''})"
-    scope[f"type_{id(kind)}"] = kind
-    return f"type_{id(kind)}({inner})"
+def _finish(tensors: bool, trace: Specialization, values: list[Any], here: Setting) -> Any:
+    """What a walk's trace does outside, and its result."""
+    if not trace.apart(here) or not trace.fulfilled(here):
+        return MISS
+    results = trace.finish(here, values, {}, True)
+    return trace.rebuild(results if tensors else [to_numpy(leaf) for leaf in results])

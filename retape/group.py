@@ -50,8 +50,8 @@ class Group:
         self.spent = False  # whether that its budget is has been said
         self._programs = 0  # how many there were when costs were last counted
         self.shown: dict[bool, dict[Specialization, Any]] = {}  # functions that `entry` has made
-        self._captures: dict[Any, Any] = {}
-        self._random: list[Any] = []
+        self.captures: dict[Any, Any] = {}
+        self.random: list[Any] = []
         self._last: Specialization | None = None
         self.templates: list[tuple[Template, tuple[int, ...]]] = []  # and the extents of this group's arguments
         self.counted = False  # whether values decide extents
@@ -70,7 +70,7 @@ class Group:
         here = Setting(leaves, {path: path.expected for path in self.environment.paths})
         for source in recorded.inputs:
             if isinstance(source, GradOf):
-                self._captures.setdefault(source, described(here.get(source)))
+                self.captures.setdefault(source, described(here.get(source)))
         self._taken(recorded, known)
         return known
 
@@ -85,7 +85,7 @@ class Group:
         self.numbers |= recorded.formulas is not None and recorded.formulas.numbers > 0
         if self.counted or recorded.formulas is not None:
             self._taught.append((replace(recorded, result=None, outputs=(), extra=()), known))
-        self._random += recorded.random
+        self.random += recorded.random
         self._last = known
 
     def cost(self) -> float:
@@ -104,7 +104,7 @@ class Group:
     def over(self) -> Group:
         """A group like this one for other extents, as yet without traces."""
         other = copy.copy(self)
-        other.traces, other._random, other._captures = [], [], dict(self._captures)
+        other.traces, other.random, other.captures = [], [], dict(self.captures)
         other.branches, other.shown = Branches(self.strict), {}
         other._programs = 0
         other.templates, other._taught, other._grown, other._last = [], [], 0, None
@@ -118,8 +118,8 @@ class Group:
         if not counted:
             assert known is not None
             self._taken(recorded, known)
-        elif not self._random:
-            self._random += recorded.random
+        elif not self.random:
+            self.random += recorded.random
         return True
 
     def kinds(self) -> list[Specialization]:
@@ -157,7 +157,7 @@ class Group:
         here = self._setting(call)
         if here is None:
             return None
-        restore = snapshot(self._random) if self._random else None
+        restore = snapshot(self.random) if self.random else None
         done = False
         try:
             found = self._found(here, commit, restore)
@@ -232,7 +232,7 @@ class Group:
         for owner, present in self.grads:
             if (here.get(owner)._grad is not None) != present:
                 return None
-        if any(described(here.get(source)) != kind for source, kind in self._captures.items()):
+        if any(described(here.get(source)) != kind for source, kind in self.captures.items()):
             return None
         return here
 

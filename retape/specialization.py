@@ -69,9 +69,9 @@ class Specialization:
         self.structure = flatten(recorded.result)[1]
         self._plan = plan_results(recorded, here)
         self.plan: list[tuple[str, Any]] = plain(self._plan)
-        self._barred = recorded.barred
+        self.barred = recorded.barred
         self.notices = recorded.notices
-        self._constant = recorded.constant
+        self.constant = recorded.constant
 
     @property
     def graph(self) -> Graph:
@@ -102,7 +102,7 @@ class Specialization:
         if self.random:
             here.drawn = perform(self.random)
         operands = [here.get(source) for source in self.sources]
-        found = self._computed(operands, commit=commit)
+        found = self.computed(operands, commit=commit)
         return None if found is None else self._conclude(here, operands, *found, commit)
 
     def finish(self, here: Setting, results: list[Any], drawn: dict[Any, Any], commit: bool) -> list[Any]:
@@ -111,13 +111,13 @@ class Specialization:
         here.drawn = {own: drawn[known] for own, known in self.draws.items() if known in drawn}
         operands = [here.get(source) for source in self.sources]
         if self._differentiable(operands):
-            found = self._computed(operands, check=False)
+            found = self.computed(operands, check=False)
             assert found is not None
             return self._conclude(here, operands, *found, commit)
         count = len(self.ends)
         outputs = [wrap(array) for array in results[:count]]
-        if self._barred:
-            self._bar(outputs, operands)
+        if self.barred:
+            self.bar(outputs, operands)
         return self._conclude(here, operands, outputs, results[count:], commit)
 
     def _conclude(self, here: Setting, operands: list[Any], outputs: list[Tensor], values: list[Any], commit: bool) \
@@ -159,28 +159,28 @@ class Specialization:
             return False
 
     def _differentiable(self, operands: list[Any]) -> bool:
-        return len(self._constant) < len(self.ends) and any(map(_requires, operands))
+        return len(self.constant) < len(self.ends) and any(map(_requires, operands))
 
-    def _computed(self, operands: list[Any], check: bool = True, commit: bool = True) \
+    def computed(self, operands: list[Any], check: bool = True, commit: bool = True) \
             -> tuple[list[Tensor], list[Any]] | None:
         """The graph's outputs and what its effects write, None where that is done; None where a guard doesn't hold."""
         guards = self._guarded
         try:
-            outputs, seen = self._code(operands, self._constant, commit)
+            outputs, seen = self._code(operands, self.constant, commit)
         except RetapeError:
             if not guards and not self.effects.printed:
                 raise
             return None  # the values belong to another path, or something is to be printed first: recording will tell
         if check and guards and any(found.tobytes() != key for key, found in zip(guards, seen, strict=False)):
             return None
-        if self._barred:
-            self._bar(outputs, operands)
+        if self.barred:
+            self.bar(outputs, operands)
         return outputs, seen[len(guards):]
 
-    def _bar(self, outputs: list[Tensor], operands: list[Any]) -> None:
+    def bar(self, outputs: list[Tensor], operands: list[Any]) -> None:
         """Give results the history that eager ones have although backward would raise."""
         tensors = [o for o in operands if _requires(o)]
-        for position, error in self._barred.items():
+        for position, error in self.barred.items():
             attach_outputs("Compiled", [outputs[position]], tensors, partial(_refuse, error))
 
     def inputs_of(self, leaves: list[Any]) -> list[Any]:
@@ -194,9 +194,14 @@ class Specialization:
         """The function's result from its leaves."""
         return unflatten(self.structure, outputs)
 
-    def direct(self) -> Callable[..., Any] | None:
-        """The program's own entry, where it is one native run that makes fresh arrays."""
-        return self._code.program.direct()
+    def runner(self) -> Callable[..., Any]:
+        """A function of arrays that runs the program for values."""
+        program = self._code.program
+        return program.direct() or (lambda *arrays: program(arrays))
+
+    def dtypes(self) -> list[Any]:
+        """NumPy's types of the inputs."""
+        return [node.type.dtype.numpy for node in self.graph.inputs]
 
     # ---- looking
 

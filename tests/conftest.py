@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 import retape as rt
+from retape import compiled
 
 # Compiled code is kept for the session, for the processes that tests start, too; never in the user's own cache.
 _CACHE = tempfile.TemporaryDirectory(prefix="retape-tests-", ignore_cleanup_errors=True)
@@ -29,8 +30,10 @@ settings.load_profile("retape")
 
 
 @pytest.fixture(autouse=True)
-def _plain_state() -> Iterator[None]:
-    """Every test starts with float32 as the default, and with recording on."""
+def _plain_state(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Every test starts with float32 as the default, and with recording on. Short ways of calls are made at once, so
+    that calls that come after the second take them, be there many arguments or few."""
+    monkeypatch.setattr(compiled, "LONG", 0)
     yield
     rt.set_default_dtype(rt.float32)
     assert rt.is_grad_enabled(), "a test left recording switched off"

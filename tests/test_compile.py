@@ -1481,5 +1481,5 @@ def test_any_number_of_arguments_take_the_short_way() -> None:
             np.testing.assert_array_equal(total(*given), sum(given))
             np.testing.assert_array_equal(scaled(*given, factor=3.0), 3.0 * sum(given))
             np.testing.assert_array_equal(scaled(*given), sum(given))
-    assert total._entry is not None and total._entry((x,)) is not MISS
-    assert scaled._entry is None
+    assert total._entry is not None and total._entry((x,), {}) is not MISS
+    assert scaled._entry is not None

@@ -522,11 +522,11 @@ def test_ints_that_are_inputs_take_the_short_way() -> None:
         wanted = x * n + 1 / (n - 3) + len(x) * n if n < 40 else x[:m]
         np.testing.assert_allclose(f(x, n, m), wanted, rtol=1e-14)
         if f._entry is not None:
-            taken = f._entry((x, n, m))
+            taken = f._entry((x, n, m), {})
             assert taken is MISS or (taken == f(x, n, m)).all()
     f(np.ones(4), 9, 2)
-    assert f._entry is not None and f._entry((np.ones(4), 10, 2)) is not MISS
-    assert all(f._entry((np.ones(4), n, 2)) is MISS for n in (3, 41, True))
+    assert f._entry is not None and f._entry((np.ones(4), 10, 2), {}) is not MISS
+    assert all(f._entry((np.ones(4), n, 2), {}) is MISS for n in (3, 41, True))
     with pytest.raises(ZeroDivisionError):
         f(np.ones(4), 3, 2)
 

@@ -49,6 +49,7 @@ class Environment:
         self._holders: dict[int, _Holder] = {}
         self._spaces: dict[type, Any] = {}  # one view of each class's attributes
         self._find: Callable[[], dict[Path, Any] | None] | None = None
+        self.edition = 0  # how often what is checked has changed
         self._function(function)
         for name, value in objects:  # arguments that are neither arrays nor numbers
             self._object(value, name, Path.root(name, value))
@@ -64,6 +65,7 @@ class Environment:
     def changed(self) -> None:
         """Have the check made anew, since a path is to be compared in another way."""
         self._find = None
+        self.edition += 1
 
     def distinct(self) -> bool:
         """Whether tensors and arrays that had a path each still are different objects."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from .tensor import Tensor
 
-__all__ = ["ABSENT", "Path", "finder"]
+__all__ = ["ABSENT", "Path", "finder", "followed", "guarded"]
 
 PLAIN = (bool, int, float, complex, str, bytes)
 ABSENT: Any = type("Absent", (), {"__repr__": lambda self: "<absent>"})()
@@ -144,62 +144,73 @@ def holds_members(found: Any, kept: list[Any]) -> bool:
 
 def finder(paths: Sequence[Path]) -> Callable[[], dict[Path, Any] | None]:
     """A generated function that follows all paths: the tensors and arrays they lead to, or None where one is off."""
-    scope: dict[str, Any] = {"equal": equal, "described": described, "matches": matches, "holds_members": holds_members}
-    lines = ["try:"]
-    number = {path: i for i, path in enumerate(paths)}
-    arrays = []
+    scope: dict[str, Any] = {}
+    lines, number = followed(paths, scope, "None")
+    inputs = {path: i for path, i in number.items() if path.check in ("array", "number")}
+    scope.update({f"p{i}": path for path, i in inputs.items()})
+    lines.append(f"return {{{', '.join(f'p{i}: v{i}' for i in inputs.values())}}}")
+    exec("def find():\n" + "\n".join(f"    {line}" for line in guarded(lines, "None")), scope)
+    found: Callable[[], dict[Path, Any] | None] = scope["find"]
+    return found
+
+
+def guarded(lines: Sequence[str], missed: str) -> list[str]:
+    """The lines, and one that returns `missed` where a path ends before its time."""
+    return ["try:", *(f"    {line}" for line in lines),
+            f"except (ValueError, KeyError, IndexError, AttributeError, TypeError): return {missed}"]
+
+
+def followed(
+    paths: Sequence[Path], scope: dict[str, Any], missed: str, array: Callable[[Path, str], str] | None = None,
+) -> tuple[list[str], dict[Path, int]]:
+    """Lines that follow all paths and return `missed` where one is off, and the paths' numbers: what path i leads to is
+    `v{i}` then. `array` may give another test of a tensor or array by its name than that of its type."""
+    scope.update(equal=equal, described=described, matches=matches, holds_members=holds_members)
+    lines: list[str] = []
+    number = {path: i for i, path in enumerate(paths) if path.check != "appended"}
     for path, i in number.items():
-        if path.check == "appended":
-            continue
         home = f"c{i}"
         if isinstance(path.container, Path) and path.container in number:
             home = f"v{number[path.container]}"
         else:
             scope[home] = path.home()
-        lines += _check(path, i, home, number, scope)
-        if path.check in ("array", "number"):
-            arrays.append(path)
-    result = ", ".join(f"p{number[path]}: v{number[path]}" for path in arrays)
-    scope.update({f"p{number[path]}": path for path in arrays})
-    lines += [f"    return {{{result}}}",
-              "except (ValueError, KeyError, IndexError, AttributeError, TypeError): return None"]
-    exec("def find():\n" + "\n".join(f"    {line}" for line in lines), scope)
-    found: Callable[[], dict[Path, Any] | None] = scope["find"]
-    return found
-
-
-def _check(path: Path, i: int, home: str, number: dict[Path, int], scope: dict[str, Any]) -> list[str]:
-    """The lines that follow one path and return None where it is off."""
-    value, key = f"v{i}", f"k{i}"
-    scope[key], scope[f"e{i}"] = path.key, path.expected
-    if path.check == "once":
-        return ["    return None"]
-    if path.check == "absent":
-        return [f"    if {key} in {home}: return None" if path.access == "item"
-                else f"    if hasattr({home}, {key}): return None"]
-    step = {"cell": f"{home}.cell_contents", "attribute": f"getattr({home}, {key})", "root": home}
-    lines = [f"    {value} = {step.get(path.access, f'{home}[{key}]')}"]
-    if path.check == "same":
-        test = f"{value} is not e{i}"
-    elif path.check == "value":
-        test = f"{value} is not e{i} and not equal({value}, e{i})"
-    elif path.check == "alias":
-        assert path.first is not None
-        test = f"{value} is not " + (f"v{number[path.first]}" if path.first in number else f"e{i}")
-    else:
-        scope[f"t{i}"] = type(path.expected)
-        test = f"{value}.__class__ is not t{i}"
-        if path.check == "array":
-            scope[f"d{i}"] = path.type
-            test += f" or described({value}) != d{i}"
-            if path.values is not None:
-                scope[f"b{i}"] = path.values
-                test += f" or {value}.tobytes() != b{i}" if type(path.values) is bytes else f" or {value} is not b{i}"
-        elif path.check == "number":
-            test += f" or {value} != {value}"  # NaN is a value
-        elif path.check == "contents":
-            test += f" or len({value}) != {path.type}"
+        scope[f"k{i}"], scope[f"e{i}"] = path.key, path.expected
+        if path.check == "once":
+            lines.append(f"return {missed}")
+        elif path.check == "absent":
+            test = f"k{i} in {home}" if path.access == "item" else f"hasattr({home}, k{i})"
+            lines.append(f"if {test}: return {missed}")
         else:
-            scope[f"m{i}"] = path.kept
-            test += f" or not {'matches' if path.check == 'entries' else 'holds_members'}({value}, m{i})"
-    return [*lines, f"    if {test}: return None"]
+            step = {"cell": f"{home}.cell_contents", "attribute": f"getattr({home}, k{i})", "root": home}
+            lines.append(f"v{i} = {step.get(path.access, f'{home}[k{i}]')}")
+            other = array(path, f"v{i}") if path.check == "array" and array is not None else None
+            lines.append(f"if {other or _test(path, i, number, scope)}: return {missed}")
+    return lines, number
+
+
+def _test(path: Path, i: int, number: dict[Path, int], scope: dict[str, Any]) -> str:
+    """Whether what a path leads to is off."""
+    value = f"v{i}"
+    if path.check == "same":
+        return f"{value} is not e{i}"
+    if path.check == "value":
+        return f"{value} is not e{i} and not equal({value}, e{i})"
+    if path.check == "alias":
+        assert path.first is not None
+        return f"{value} is not " + (f"v{number[path.first]}" if path.first in number else f"e{i}")
+    scope[f"t{i}"] = type(path.expected)
+    test = f"{value}.__class__ is not t{i}"
+    if path.check == "array":
+        scope[f"d{i}"] = path.type
+        test += f" or described({value}) != d{i}"
+        if path.values is not None:
+            scope[f"b{i}"] = path.values
+            test += f" or {value}.tobytes() != b{i}" if type(path.values) is bytes else f" or {value} is not b{i}"
+    elif path.check == "number":
+        test += f" or {value} != {value}"  # NaN is a value
+    elif path.check == "contents":
+        test += f" or len({value}) != {path.type}"
+    else:
+        scope[f"m{i}"] = path.kept
+        test += f" or not {'matches' if path.check == 'entries' else 'holds_members'}({value}, m{i})"
+    return test

@@ -5,9 +5,12 @@
 ``fill(table, slots, arrays)``
     write the data address of ``arrays[i]`` into ``table[slots[i]]``;
 ``enter(header, table, slots, arrays)``
-    ``fill``, then ``play``.
+    ``fill``, then ``play``;
+``fits(signature, seen, arrays)``
+    whether arrays are of the types that a signature tells, and none that is written shares memory with another
+    (``alike``). What was found apart is noted in ``seen``.
 
-All arguments are ndarrays (int64 for ``header``, ``table`` and ``slots``) but ``arrays``, a tuple of ndarrays. Kernels
+All arguments are ndarrays (int64 for all of these) but ``arrays``, a tuple of ndarrays. Kernels
 run without the GIL. On CPython these are built-in functions made from LLVM text (``player_ir``): a call costs a fifth
 of one through ctypes. They read addresses from the array objects themselves; the offsets are tried on real arrays
 first, and where they do not hold, ctypes and ``ndarray.ctypes`` do the same work in the documented way.
@@ -23,7 +26,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import engine, player_ir, pool_ir
+from . import alike, engine, player_ir, pool_ir
+from .alike import FLAGS
 from .pool import pool
 
 ROW_WORDS = 6
@@ -32,11 +36,12 @@ _METH_FASTCALL = 0x80
 
 
 class Player(NamedTuple):
-    """The three functions, whether they are native built-ins, and the address of the plain C player."""
+    """The functions, whether they are native built-ins, and the address of the plain C player."""
 
     play: Callable[..., None]
     fill: Callable[..., None]
     enter: Callable[..., None]
+    fits: Callable[..., bool]
     native: bool
     walk: int
 
@@ -64,7 +69,11 @@ def offsets() -> dict[str, int]:
         "size": head,
         "items": tuple.__basicsize__,
         "data": head,
+        "dims": head + word,  # of C's `int`, as the flags are
         "shape": head + 2 * word,
+        "strides": head + 3 * word,
+        "dtype": head + 5 * word,
+        "flags": head + 6 * word,
     }
 
 
@@ -93,9 +102,18 @@ def layout_holds() -> bool:
             return False
         if _peek(here + at["data"]) != array.ctypes.data:
             return False
-        if array.ndim and _peek(_peek(here + at["shape"])) != array.shape[0]:
+        if _peek(here + at["dtype"]) != id(array.dtype) or _int(here + at["dims"]) != array.ndim:
+            return False
+        if _int(here + at["flags"]) & FLAGS != array.flags.num & FLAGS:
+            return False
+        if array.ndim and (_peek(_peek(here + at["shape"])), _peek(_peek(here + at["strides"]))) != (
+                array.shape[0], array.strides[0]):
             return False
     return True
+
+
+def _int(address: int) -> int:
+    return ctypes.c_int.from_address(address).value
 
 
 @cache
@@ -105,22 +123,23 @@ def player() -> Player:
 
 
 def _native() -> Player:
-    text = pool_ir.text("retape") + (player_ir.WALK + player_ir.HELPERS + player_ir.BUILTINS).format(
-        prefix="retape", row_words=ROW_WORDS, message=MESSAGE, message_size=len(MESSAGE) + 1, **offsets()
+    text = pool_ir.text("retape") + (player_ir.WALK + player_ir.HELPERS + player_ir.BUILTINS + alike.FITS).format(
+        prefix="retape", row_words=ROW_WORDS, message=MESSAGE, message_size=len(MESSAGE) + 1,
+        head_words=alike.HEAD, type_words=alike.WORDS, **offsets()
     )
-    symbols = [f"retape_{name}" for name in ("play", "fill", "enter", "walk", "serve", "spin")]
+    symbols = [f"retape_{name}" for name in ("play", "fill", "enter", "fits", "walk", "serve", "spin")]
     loaded = engine.compile_quickly(text, *symbols, given={**addresses(), **pool().given("retape")})
     pool().take(loaded.addresses["retape_serve"], loaded.addresses["retape_spin"])
     alive.append(loaded)
-    play, fill, enter = (builtin(symbol.encode(), loaded.addresses[symbol]) for symbol in symbols[:3])
-    return Player(play, fill, enter, True, loaded.addresses["retape_walk"])
+    play, fill, enter, fits = (builtin(symbol.encode(), loaded.addresses[symbol]) for symbol in symbols[:4])
+    return Player(play, fill, enter, fits, True, loaded.addresses["retape_walk"])
 
 
 def addresses() -> dict[str, int]:
     """Where in this process the things lie that the built-ins name."""
     api = ctypes.pythonapi
     functions = {"incref": "Py_IncRef", "set_string": "PyErr_SetString", "save": "PyEval_SaveThread",
-                 "restore": "PyEval_RestoreThread", "integer": "PyLong_FromLongLong"}
+                 "restore": "PyEval_RestoreThread", "integer": "PyLong_FromLongLong", "truth": "PyBool_FromLong"}
     return {
         **{f"retape_{name}": ctypes.cast(getattr(api, symbol), ctypes.c_void_p).value or 0
            for name, symbol in functions.items()},
@@ -165,4 +184,4 @@ def _documented() -> Player:
         documented_fill(table, slots, arrays)
         play(header, table)
 
-    return Player(play, documented_fill, enter, False, loaded.addresses["retape_walk"])
+    return Player(play, documented_fill, enter, alike.documented_fits, False, loaded.addresses["retape_walk"])
