@@ -51,21 +51,17 @@ def _load_or_compile(emitted: Emitted, options: Options) -> Built:
 
 def _compile(emitted: Emitted, options: Options) -> Built:
     try:
-        straight = None if emitted.ints else _straight(emitted, **dict(options))
-        return straight or native.build(
-            emitted.source, "kernel", emitted.pointers, len(emitted.ints), namespace(True), **dict(options))
+        from . import vmath
+
+        source, pointers, count = emitted.source, emitted.pointers, len(emitted.ints)
+        return native.build_directly(source, "kernel", pointers, count, vmath.FUNCTIONS, **dict(options)) \
+            or native.build(source, "kernel", pointers, count, namespace(True), **dict(options))
     except Exception as error:
         raise KernelFailed(
             "a generated kernel could not be built", ("why", f"{type(error).__name__}: {error}"),
             ("kernel", "\n" + emitted.readable),
             fix="this is a bug of retape: please report it with the kernel above; the function still "
                 "runs without `rt.compile`") from error
-
-
-def _straight(emitted: Emitted, **options: Any) -> Built | None:
-    from . import vmath
-
-    return native.build_straight(emitted.source, "kernel", emitted.pointers, vmath.FUNCTIONS, **options)
 
 
 @dataclass(frozen=True)

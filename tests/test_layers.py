@@ -24,7 +24,7 @@ OUTSIDE = {
 # import at their top what the others mustn't
 BUILDERS = {
     "native": {"blas.py", "blas_ir.py", "blas_threads.py", "chunks.py", "contexts.py", "engine.py", "jitted.py",
-               "kernel.py", "lower.py", "player.py", "player_ir.py", "pool.py", "pool_ir.py", "straight.py",
+               "direct.py", "kernel.py", "lower.py", "player.py", "player_ir.py", "pool.py", "pool_ir.py", "scalars.py",
                "vectors.py"},
     "vmath": {"emit.py", "far_emit.py", "fit.py", "fits.py"},
 }

@@ -27,8 +27,10 @@ FLOATS, INTEGERS = ("f64", "f32"), ("i64", "i32", "i16", "i8", "u8")
 
 
 def build(source: str, pointers: Sequence[str], n_ints: int = 0, **options: Any) -> native.Kernel:
-    """Compile a kernel named ``kern``."""
-    return native.build(textwrap.dedent(source), "kern", pointers, n_ints, native.intrinsics(True), **options)
+    """Compile a kernel named ``kern`` as programs do: directly, or through numba where only that knows the text."""
+    text = textwrap.dedent(source)
+    return native.build_directly(text, "kern", pointers, n_ints, {}, **options) \
+        or native.build(text, "kern", pointers, n_ints, native.intrinsics(True), **options)
 
 
 def run(

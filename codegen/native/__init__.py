@@ -1,13 +1,13 @@
 """retape.codegen.native: machine code for kernels, and the tape that plays them.
 
-A **kernel** is the text of a Python function over typed pointers, compiled by numba's middle and LLVM's back end into
+A **kernel** is the text of a Python function over typed pointers, compiled by LLVM into
 ``void(void **ptrs, int64 *ints, int64 lo, int64 hi)``. A **tape** is a table of kernel calls that one native function
 walks. Importing this package imports neither numba nor llvmlite nor SciPy; they come with the first kernel.
 
     import textwrap
 
     import numpy as np
-    from retape.codegen.native import Tape, build, fill, intrinsics
+    from retape.codegen.native import Tape, build_directly, fill
 
     SOURCE = '''
     def axpy(p0, p1, p2, k0, lo, hi):
@@ -16,7 +16,7 @@ walks. Importing this package imports neither numba nor llvmlite nor SciPy; they
             v1 = p1[i0]
             p2[i0] = v0 * 2.5 + v1
     '''
-    kernel = build(textwrap.dedent(SOURCE), "axpy", ["f64", "f64", "f64"], 1, intrinsics(True))
+    kernel = build_directly(textwrap.dedent(SOURCE), "axpy", ["f64", "f64", "f64"], 1, {})
 
     x, y, out = np.ones(1000), np.ones(1000), np.empty(1000)
     rows = np.array([[kernel.address, 0, 0, 0, 1000, 0]])  # kernel, pointer slot, int slot, lo, hi, grain
@@ -27,8 +27,13 @@ walks. Importing this package imports neither numba nor llvmlite nor SciPy; they
     fill(tape.pointers, slots, (x, y, out))  # the same in two steps
     tape.run()
 
-Matrix products are rows of a tape too: ``blas.product`` gives the kernel address and the integers. The globals of
-``vmath.namespace(True)`` may be added to those of ``intrinsics(True)``.
+Matrix products are rows of a tape too: ``blas.product`` gives the kernel address and the integers.
+
+``build_directly`` translates text to LLVM's in a millisecond or two (``direct``, ``scalars``); ``vmath.FUNCTIONS`` may
+be among the functions that it is given. It knows all that retape writes. ``build`` does the same by way of numba, which
+takes a quarter of a second to import and some 20 ms a kernel. It is what text falls back on that the direct way doesn't
+know (``math.*``, callees compiled by numba), and the second implementation that tests compare with. Its namespace is
+that of ``intrinsics(True)``, to which ``vmath.namespace(True)`` may be added.
 
 Rules for kernel source:
 
@@ -41,18 +46,21 @@ Rules for kernel source:
   its final type at the start: ``acc = to_f32(0.0)``.
 * Where a stride is known to be 1 leave it out: ``p0[i0]`` vectorises without a test of ``k0`` at run time.
 * No ``**``, no ``//`` on floats, no ``min``, ``max``, ``abs``, ``round``: use ``rmin``, ``rmax``, ``fabs``, ``rint``,
-  ``floor``. ``math.*`` works, scalar. Nothing may raise, allocate or call into Python; ``build`` raises ``ValueError``
-  where it would.
-* One variable has one type throughout the function.
+  ``floor``. ``math.*`` works through numba, scalar. Nothing may raise, allocate or call into Python; ``build`` raises
+  ``ValueError`` where it would.
+* One variable has one type throughout the function. What is assigned inside of a loop or a branch, and nowhere else, is
+  known only there. Both sides of ``a if c else b`` are computed, so neither reads memory. Ranges go upwards, by a
+  literal.
+* ``//`` and ``%`` of integers round towards minus infinity; by zero both give 0.
 """
 
 from __future__ import annotations
 
-from .kernel import Kernel, build, build_straight, load
+from .kernel import Kernel, build, build_directly, load
 from .names import table as _table
 from .tape import Tape, fill
 
-__all__ = ["Kernel", "Tape", "build", "build_straight", "fill", "intrinsics", "load"]
+__all__ = ["Kernel", "Tape", "build", "build_directly", "fill", "intrinsics", "load"]
 
 
 def intrinsics(jit: bool) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""Compile the source of one kernel: ``build``, and ``build_straight`` for one without loops."""
+"""Compile the source of one kernel: ``build_directly`` from its text, ``build`` by way of numba."""
 
 from __future__ import annotations
 
@@ -78,14 +78,9 @@ def build(
     Raises numba's ``TypingError`` for source that has no types, and ``ValueError`` for source that could raise or that
     needs numba's run time.
     """
-    unknown = [name for name in pointers if name not in names.DTYPES]
-    if unknown:
-        raise ValueError(f"build: unknown pointer types {unknown}; known are {', '.join(names.DTYPES)}")
+    width, masked = _settled(source, pointers, width, masked)
     from . import lower
 
-    masked = masking_pays(source) if masked is None else masked
-    if width is None:
-        width = preferred_width(source, max((names.DTYPES[name]().itemsize for name in pointers), default=8))
     symbol = symbol_of(source, entry, pointers, n_ints, (contract, width, masked))
     function = define(source, entry, namespace)
     function.__name__ = function.__qualname__ = symbol
@@ -93,25 +88,41 @@ def build(
     return _finish(text, linked, entry, symbol, source)
 
 
-def build_straight(
-    source: str, entry: str, pointers: Sequence[str], functions: Mapping[str, Callable[..., Any]], *,
+def build_directly(
+    source: str,
+    entry: str,
+    pointers: Sequence[str],
+    n_ints: int,
+    functions: Mapping[str, Callable[..., Any]],
+    *,
     contract: bool = True,
+    width: int | None = None,
+    masked: bool | None = None,
 ) -> Kernel | None:
-    """Compile a function without loops and integers, without numba. None where only `build` knows what it says.
+    """Compile as `build` does, but without numba. None where only `build` knows what the source says.
 
     It may call ``functions`` of vmath's `Value`s, by these names.
     """
-    if "\n    for " in source or "\n    while " in source:
-        return None
-    from . import straight
+    width, masked = _settled(source, pointers, width, masked)
+    from . import direct
 
-    width = preferred_width(source, max((names.DTYPES[name]().itemsize for name in pointers), default=8))
-    symbol = symbol_of(source, entry, pointers, 0, (contract, width, "straight"))
+    symbol = symbol_of(source, entry, pointers, n_ints, (contract, width, masked, "direct"))
     try:
-        text = straight.module_text(source, symbol, pointers, functions, contract=contract, width=width)
-    except straight.Unknown:
+        text = direct.module_text(
+            source, symbol, pointers, n_ints, functions, contract=contract, width=width, masked=masked)
+    except direct.Unknown:
         return None
     return _finish(text, [], entry, symbol, source)
+
+
+def _settled(source: str, pointers: Sequence[str], width: int | None, masked: bool | None) -> tuple[int | None, bool]:
+    """The options of `build` with what is decided by the source in the place of None."""
+    unknown = [name for name in pointers if name not in names.DTYPES]
+    if unknown:
+        raise ValueError(f"build: unknown pointer types {unknown}; known are {', '.join(names.DTYPES)}")
+    if width is None:
+        width = preferred_width(source, max((names.DTYPES[name]().itemsize for name in pointers), default=8))
+    return width, masking_pays(source) if masked is None else masked
 
 
 def _finish(text: str, linked: Sequence[Any], entry: str, symbol: str, source: str) -> Kernel:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from functools import lru_cache
 
 from . import engine, names
 
@@ -46,6 +47,7 @@ def masking_pays(source: str) -> bool:
         and not any(f"{name}(" in source for name in _REDUCING)
 
 
+@lru_cache(maxsize=1)  # a kernel is asked about more than once while it is built
 def _computes(source: str) -> bool:
     """Whether a kernel computes much for each word that it loads or stores."""
     work, memory = _count(ast.parse(source))

@@ -1,13 +1,12 @@
 """Vector math: elementary functions without branches, which LLVM turns into vector code inside generated kernels.
 
-A kernel calls `vm_<name>_f64` and `vm_<name>_f32`. Compiled, such a name is a numba intrinsic that writes the body of
-the function as LLVM instructions in place: nothing to infer types for, no callee to compile and link. A kernel with
-tanh and exp takes 47 ms to build so, 53 with njit callees, 121 with their text inlined. The same functions run on NumPy
-scalars, for kernels that run without numba.
+A kernel calls `vm_<name>_f64` and `vm_<name>_f32`. Compiled, such a call writes the body of the function as LLVM
+instructions in place (through numba the name is an intrinsic that does so): no callee to compile and link. The same
+functions run on NumPy scalars, for kernels that run without a compiler.
 
 What the functions are written in is in `value`; the functions are in `exp_log`, `hyperbolic`, `trig` (and `far`, for
 large arguments), `inverse_trig`, `error_function`, `power`, `roots` and `gamma`; `fits` says where their `coefficients`
-come from; `emit` and `far_emit` are the parts that need numba.
+come from; `emit` and `far_emit` are the parts that need llvmlite.
 """
 
 from __future__ import annotations
