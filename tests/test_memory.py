@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import tracemalloc
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,9 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import retape as rt
-from retape.codegen import memory
+from retape.codegen import compile_graph, memory
 from retape.codegen.memory import ALIGNMENT, plan_memory
 from retape.codegen.views import Buffer
+from retape.func import value_and_grad
 from retape.ir import f64
 
 
@@ -64,3 +68,61 @@ def test_memory_of_a_call() -> None:
     s = rt.compile(chain).specialize(np.ones((100, 100)))
     assert s.memory == {"peak": 240_000, "workspace": 160_000, "outputs": 80_000, "constants": 0,
                         "inputs": 80_000}
+
+
+A, B, INDEX = np.linspace(-1.0, 1.0, 15_000).reshape(150, 100), np.ones((100, 80)), np.arange(300) % 150
+
+
+def relaxed(x: Any) -> Any:
+    for _ in range(10):
+        x = x + 0.1 * (x.roll(1, 0) - x) * x.roll(2, 1)
+    return x
+
+
+CALLS: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
+    "pointwise, three results": (lambda x: (rt.exp(x) * 2.0, x + 1.0, (x * x).sum()), (A,)),
+    "products": (lambda x, w: rt.tanh(rt.tanh(x @ w) @ w.T) @ w, (A, B)),
+    "a gradient": (value_and_grad(lambda x, w: (rt.softmax(x @ w, 1) ** 2).sum(), argnums=(0, 1)), (A, B)),
+    "steps of a loop": (relaxed, (A,)),
+    "gather and scatter": (
+        lambda x, i: rt.zeros(150, 100, dtype=rt.float64).index_add(0, i, rt.exp(x[i])), (A, INDEX)),
+    "a look at a value": (lambda x: rt.exp(x) if x.sum() > -9 else x, (A,)),
+    "other layouts": (lambda x, w: rt.exp(x.T) @ w, (A[:, ::-1], A[:, ::2])),
+    "a rows kernel": (lambda x: rt.softmax(x, 1), (A,)),
+}
+SMALL = 6000  # bytes of Python objects around arrays
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_warm_call_allocates_its_results_alone(name: str) -> None:
+    """NumPy tells `tracemalloc` of its arrays, and nothing native allocates."""
+    function, arrays = CALLS[name]
+    compiled = rt.compile(function)
+    graph = compiled.specialize(*arrays).graph
+    for _ in range(3):
+        results = compiled(*arrays)
+    total = sum(np.asarray(r).nbytes for r in _flat(results))
+    gc.collect()
+    tracemalloc.start()
+    try:
+        again = compiled(*arrays)
+        kept, peak = tracemalloc.get_traced_memory()
+        assert total <= kept <= peak <= total + SMALL
+        if graph.guards:  # pieces, each with a program
+            return
+        program = compile_graph(graph)
+        tracemalloc.clear_traces()
+        tracemalloc.reset_peak()
+        first = program(arrays)  # takes the workspace as well
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    told = program.memory
+    assert told["peak"] == told["workspace"] + told["outputs"] + told["constants"]
+    assert abs(peak - told["peak"]) <= SMALL
+    for found, wanted in zip(_flat(again), first, strict=True):
+        np.testing.assert_array_equal(found, wanted)
+
+
+def _flat(results: Any) -> list[Any]:
+    return [part for r in results for part in _flat(r)] if isinstance(results, tuple) else [results]
