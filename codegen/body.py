@@ -33,30 +33,26 @@ class _Section:
 class Body:
     """A kernel's statements under construction, and its integer parameters."""
 
-    def __init__(self, nest: Nest) -> None:
+    def __init__(self, nest: Nest, sections: int) -> None:
         self.nest = nest
         self.depth = len(nest.extents)
+        self._first = nest.rows - 1  # the level from which on lines belong to a section
         self.block = self.depth - 1.5  # the level of a block: between the innermost loop and the one around it
         # short rows get their extent in the text, so that the loop over them is unrolled
         self.short = self.depth > 1 and nest.extents[-1] <= SHORT
         self.ints: list[int] = []
         self._int_names: dict[tuple[str, int, int], str] = {}
-        self._sections = [_Section()]
+        self._sections = [_Section() for _ in range(sections)]
         self._part: dict[int, int | None] = {}  # the part of a loop that is cut that is being written; None: short ones
         self._shared: dict[str, str] = {}  # variables of a loop that short parts share
 
-    def section(self, number: int) -> _Section:
-        while number >= len(self._sections):
-            self._sections.append(_Section())
-        return self._sections[number]
-
     def at(self, level: float, line: str | Choice, section: int = 0) -> None:
         """Add a line before the loops inside `level`. Levels outside the body of a row belong to no section."""
-        self.section(section if level >= self.nest.rows - 1 else 0).before.setdefault(level, []).append(line)
+        self._sections[section if level >= self._first else 0].before.setdefault(level, []).append(line)
 
     def behind(self, level: float, line: str, section: int = 0) -> None:
         """Add a line after the loops inside `level`."""
-        self.section(section if level >= self.nest.rows - 1 else 0).after.setdefault(level, []).append(line)
+        self._sections[section if level >= self._first else 0].after.setdefault(level, []).append(line)
 
     def first(self, line: str) -> bool:
         """Let the kernel begin with a line; False where it does already."""

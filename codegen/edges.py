@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection
 from functools import cached_property
 from itertools import chain, repeat
 from typing import Any
@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retape.ir import Graph
-from retape.ir.graph import Node
 
 __all__ = ["Edges", "Numbers", "connected"]
 
@@ -37,15 +36,23 @@ class Edges:
         self.reader: Numbers = np.repeat(np.arange(len(operands)), counts)[between]
         self.place: Numbers = (np.arange(len(parent)) - np.repeat(first, counts))[between]
 
-    def of_nodes(self, known: Mapping[Any, Any], default: Any) -> NDArray[Any]:
-        """What is known of each node, as an array."""
-        return np.fromiter(map(known.get, self.nodes, repeat(default)), type(default), len(self.nodes))
-
-    def among(self, chosen: Any) -> NDArray[np.bool_]:
+    def among(self, chosen: Collection[int]) -> NDArray[np.bool_]:
         """Whether each node is one of some."""
         found = np.zeros(len(self.nodes), bool)
-        found[[self.number[node] for node in chosen]] = True
+        found[list(chosen)] = True
         return found
+
+    @cached_property
+    def operands(self) -> tuple[list[int], list[int]]:
+        """The numbers of all operands, and where those of each node begin."""
+        starts = np.zeros(len(self.nodes) + 1, np.int64)
+        np.cumsum(np.bincount(self.reader, minlength=len(self.nodes)), out=starts[1:])
+        return self.parent.tolist(), starts.tolist()
+
+    def parents(self, number: int) -> list[int]:
+        """The numbers of a node's operands that are nodes."""
+        parents, starts = self.operands
+        return parents[starts[number] : starts[number + 1]]
 
     @cached_property
     def _by_parent(self) -> tuple[list[int], list[int], list[int]]:
@@ -54,11 +61,11 @@ class Edges:
         starts = np.searchsorted(self.parent[order], np.arange(len(self.nodes) + 1))
         return self.reader[order].tolist(), self.place[order].tolist(), starts.tolist()
 
-    def readers(self, node: Node) -> list[tuple[Node, int]]:
+    def readers(self, number: int) -> list[tuple[int, int]]:
         """The nodes that read a node, in order, with the operand's number, as often as they read it."""
         readers, places, starts = self._by_parent
-        own = self.number[node]
-        return [(self.nodes[readers[edge]], places[edge]) for edge in range(starts[own], starts[own + 1])]
+        own = slice(starts[number], starts[number + 1])
+        return list(zip(readers[own], places[own], strict=True))
 
 
 def connected(count: int, one: Numbers, other: Numbers) -> Numbers:

@@ -6,7 +6,10 @@ each pass over a row's elements. The same text runs under Python, with arrays in
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass, replace
+from operator import mul
+from typing import Any
 
 from retape.ir.graph import Node, Operand
 from retape.ir.types import FLOAT
@@ -16,6 +19,7 @@ from .division import divide
 from .expressions import count_of, element_text, literal_text, operand_dtype, reciprocal
 from .fuse import Group
 from .indexed import (
+    INDEXED,
     STATUS,
     embedded,
     gather,
@@ -46,11 +50,14 @@ class Access:
     view: View
     strides: tuple[int, ...] = ()
     shift: int = 0  # elements by which what is read lies before the view's own
+    level: int = -1  # the innermost loop that moves it
 
-    @property
-    def level(self) -> int:
-        """The innermost loop that moves it."""
-        return max((d for d, s in enumerate(self.strides) if s), default=-1)
+    def walks(self, strides: tuple[int, ...]) -> None:
+        """Tell how it moves over the loops of the nest."""
+        self.strides, level = strides, len(strides) - 1
+        while level >= 0 and not strides[level]:
+            level -= 1
+        self.level = level
 
 
 def emit(group: Group, views: dict[Node, View], stored: set[Node], inlined: set[Node], status: View,
@@ -67,7 +74,7 @@ CLOSE = 8  # the innermost loop's strides up to this one are written out, for LL
 
 
 class Writer:
-    """Writes one kernel. `names` holds the variables that are known so far, by value and section (the section is 0 for
+    """Writes one kernel. `names` holds the variables that are known so far, by section and value (the section is 0 for
     what is known outside the loops over a row's elements)."""
 
     def __init__(
@@ -78,17 +85,19 @@ class Writer:
         self.views = views
         self.inlined = inlined
         self.inside: list[tuple[Node, Node]] = []
-        self.nodes, outside = self._needed(stored)
         own = set(group.nodes)
+        self.nodes, outside = self._needed(stored, own)
         self.results = [node for node in self.nodes if node in stored and node in own and not is_alias(node)]
         self.accesses: dict[Key, Access] = {}
         for key in outside:
             self._read(key)
-        for node in self.nodes:
-            if is_indexed(node):
-                self._index_accesses(node)
-            elif node.op.kind == "piecewise":
-                self._piece_accesses(node)
+        kinds = {node.op.kind for node in self.nodes}
+        if not kinds.isdisjoint(MEMORY):
+            for node in self.nodes:
+                if is_indexed(node):
+                    self._index_accesses(node)
+                elif node.op.kind == "piecewise":
+                    self._piece_accesses(node)
         self.early: list[Node] = []  # what is read where a result is written
         read = {access.view.buffer for access in self.accesses.values()}
         for node in self.results:
@@ -96,33 +105,33 @@ class Writer:
             access = self.accesses[node] = Access(view, self._strides(node))
             if view.buffer in read:
                 self._replaces(access)
-        if any(map(is_indexed, self.nodes)):
+        if not kinds.isdisjoint(INDEXED):
             self.accesses[STATUS] = Access(status, (0,) * len(group.space))
         self.section = sections(self.nodes, self.inside)
         self.kept = kept_in_row(self.nodes, self.inside, self.section, {*group.rowwise, *self.results, *inlined})
-        boxes = [index for n in self.nodes if is_cut(n) for index in n.attr("indices")]
+        self.cut = any(map(is_cut, self.nodes))
+        boxes = [index for n in self.nodes if is_cut(n) for index in n.attr("indices")] if self.cut else []
         nest = build_nest(group.space, [a.strides for a in self.accesses.values()], group.rows,
                           cuts(group.space, boxes) if boxes else ())
         for access, strides in zip(self.accesses.values(), nest.strides, strict=True):
-            access.strides = strides
-        self.body = Body(nest)
+            access.walks(strides)
+        self.body = Body(nest, max(self.section.values(), default=0) + 2)
         self.depth = self.body.depth
         self.rows = nest.rows
-        self.names: dict[tuple[Node, int], str] = {}
+        self.names: dict[int, dict[Any, str]] = defaultdict(dict)
         self.labels: dict[str, Node] = {}
-        self.levels: dict[Node, int] = {}
+        self.levels: dict[Any, int] = {}
         numbers: dict[int, int] = {}
         self.order = {key: numbers.setdefault(id(access), len(numbers)) for key, access in self.accesses.items()}
         self.parameters = [entry for entry in self.accesses.items() if numbers.pop(id(entry[1]), None) is not None]
 
-    def _needed(self, stored: set[Node]) -> tuple[list[Node], list[Key]]:
+    def _needed(self, stored: set[Node], own: set[Node]) -> tuple[list[Node], list[Key]]:
         """The nodes this kernel computes (single elements from elsewhere included), and what it reads."""
-        own = set(self.group.nodes)
         computed: dict[Node, None] = {}
         outside: dict[Key, None] = {}
-
-        def visit(root: Node) -> None:
-            stack = [(root, False)]
+        inlined, inside = self.inlined, self.inside
+        for root in self.group.nodes:
+            stack = [(root, False)] if root in stored and not is_alias(root) else []
             while stack:
                 node, ready = stack.pop()
                 if node in computed:
@@ -132,19 +141,15 @@ class Writer:
                     continue
                 stack.append((node, True))
                 memory = node.op.kind in MEMORY
-                for position in reversed(range(len(node.inputs))):
+                for position in range(len(node.inputs) - 1, -1, -1):
                     parent = node.inputs[position]
-                    if not isinstance(parent, Node) or (memory and from_memory(node, position)):
+                    if parent.__class__ is not Node or (memory and from_memory(node, position)):
                         continue
-                    if parent in own or parent in self.inlined:
-                        self.inside.append((node, parent))
+                    if parent in own or parent in inlined:
+                        inside.append((node, parent))
                         stack.append((parent, False))
                     else:
                         outside[self._key(parent, node)] = None
-
-        for node in self.group.nodes:
-            if node in stored and not is_alias(node):
-                visit(node)
         return list(computed), list(outside)
 
     def _key(self, operand: Node, reader: Node) -> Key:
@@ -152,7 +157,8 @@ class Writer:
         return (operand, ALONG_ROWS) if self._along_rows(reader) else operand
 
     def _along_rows(self, node: Node) -> bool:
-        return node in self.group.rowwise and node.op.kind != "reduction"
+        rowwise = self.group.rowwise
+        return bool(rowwise) and node in rowwise and node.op.kind != "reduction"
 
     # ---- where operands and results lie
 
@@ -236,41 +242,43 @@ class Writer:
         source = "\n".join([f"def kernel({parameters}):", *(f"    {line}" for line in lines)]) + "\n"
         labels = {name: (node.name, None if node.op.kind == "source" else node.origin)
                   for name, node in self.labels.items()}
+        own = self.nodes if not self.group.rowwise else [n for n in self.nodes if not self._along_rows(n)]
         return Emitted(source, labels, tuple(_label(key) for key, _ in self.parameters), pointers,
                        tuple(a.view for a in accesses), tuple(self.body.ints),
                        self.body.nest.extents[0],
-                       divide(self.body.nest, [n for n in self.nodes if not self._along_rows(n)], self.results,
-                              self.accesses, self.order), self._walks())
+                       divide(self.body.nest, own, self.results, self.accesses, self.order), self._walks())
 
     def _walks(self) -> tuple[Walk, ...]:
-        if any(map(is_cut, self.nodes)) or any(s < 0 for _, a in self.parameters for s in a.strides):
+        strides = [access.strides for _, access in self.parameters]
+        if self.cut or any(min(steps) < 0 for steps in strides):
             return ()
-        inner, written = self.body.nest.extents[1:], {self.order[node] for node in self.results}
-        return tuple(Walk(a.strides[0], sum((e - 1) * s for e, s in zip(inner, a.strides[1:], strict=True)),
-                          number in written) for number, (_, a) in enumerate(self.parameters))
+        inner, written = [extent - 1 for extent in self.body.nest.extents[1:]], {self.order[n] for n in self.results}
+        return tuple([Walk(steps[0], sum(map(mul, inner, steps[1:])), number in written)
+                      for number, steps in enumerate(strides)])
 
     def variable(self, node: Node, level: int, section: int, text: str | Choice) -> str:
         """A new variable for a value, assigned at a level. What is known per row is known in all sections."""
         name = f"v{len(self.labels)}"
         self.labels[name] = node
         self.levels[node] = level
-        self.names[node, section if level >= self.rows else 0] = name
+        self.names[section if level >= self.rows else 0][node] = name
         line = f"{name} = {text}" if isinstance(text, str) else replace(
             text, texts={part: f"{name} = {t}" for part, t in text.texts.items()})
         self.body.at(level, line, section)
         return name
 
     def _node(self, node: Node) -> None:
-        if is_alias(node):
+        kind = node.op.kind
+        if kind == "reduction":
+            reduction(self, node)
+        elif kind == "embed":
+            embed(self, node)
+        elif kind == "scatter":
+            scatter(self, node)
+        elif kind == "view" and is_alias(node):
             source = node.inputs[0]
             assert isinstance(source, Node)
-            self.names[node, 0], self.levels[node] = self.names[source, 0], self.levels[source]
-        elif node.op.kind == "reduction":
-            reduction(self, node)
-        elif node.op.kind == "embed":
-            embed(self, node)
-        elif is_scatter(node):
-            scatter(self, node)
+            self.names[0][node], self.levels[node] = self.names[0][source], self.levels[source]
         else:
             name = self._compute(node, self.section[node])
             if node in self.accesses:
@@ -284,16 +292,19 @@ class Writer:
         if is_gather(node):
             text, level = gather(self, node, section)
             return self.variable(node, level, section, text)
-        if is_cut(node):
+        if self.cut and is_cut(node):
             choice, level = piece(self, node) if node.op.kind == "piecewise" else chosen(self, node, section)
             return self.variable(node, level, section, choice)
-        operands, level = [], -1
+        operands, level, names = [], -1, self.names[section]
         for operand in node.inputs:
-            text, known = self.operand(operand, node, section)
+            if operand in names:
+                text, known = names[operand], self.levels[operand]
+            else:
+                text, known = self.operand(operand, node, section)
             operands.append(text)
             if known > level:
                 level = known
-        factor = reciprocal(node)
+        factor = reciprocal(node) if node.op.name == "div" else None
         text = element_text(node, operands) if factor is None or not self._continues(node) \
             else f"{operands[0]} * {literal_text(factor, operand_dtype(node))}"
         return self.variable(node, level, section, text)
@@ -306,14 +317,14 @@ class Writer:
 
     def operand(self, operand: Operand, reader: Node, section: int) -> tuple[str, int]:
         """The text of an operand in a section, and the loop level from which on it is known."""
-        if not isinstance(operand, Node):
+        if operand.__class__ is not Node:
             dtype = operand_dtype(reader)
             count = count_of(operand, reader)
             if count is not None:  # a parameter, as extents are: others need no other kernel
                 return f"to_{dtype.short}({self.body.integer('n', 0, count, count)})", -1
             return literal_text(operand, dtype), -1
-        for known in (0, section):
-            name = self.names.get((operand, known))
+        for known in (0, section) if section else (0,):
+            name = self.names[known].get(operand)
             if name is not None and (known == section or self.levels[operand] < self.rows):
                 return name, self.levels[operand]
         key = operand if operand in self.accesses else self._key(operand, reader)

@@ -9,6 +9,7 @@ from functools import cache
 
 from retape.ir import DType
 from retape.ir.graph import Node, Operand, Origin, note_of
+from retape.ir.ops import Op
 from retape.ir.types import BOOL, FLOAT, INTEGER
 
 from .stages import kernel_text
@@ -39,26 +40,26 @@ def operand_dtype(node: Node) -> DType:
     """The element type in which a node's literals are written."""
     operands: Sequence[Operand] = node.inputs[1:] if node.op.name == "where" else node.inputs
     for operand in operands:
-        if isinstance(operand, Node):
+        if operand.__class__ is Node:
             return operand.type.dtype
     return node.type.dtype
 
 
 def element_text(node: Node, operands: list[str]) -> str:
     """The scalar expression that computes one element of a node from those of its operands."""
-    text = kernel_text(node)
-    assert text is not None
-    short = node.type.dtype.short
-    zero, one = _bounds(operand_dtype(node))
-    text = text.format(**dict(zip(node.op.operands, operands, strict=True)), t=short, zero=zero, one=one)
-    # arithmetic on small integers is done in 64 bits: bring it back, so that it wraps as NumPy's does
-    return f"to_{short}({text})" if short in ("i8", "i16", "i32", "u8") and node.op.name != "cast" else text
+    return _pattern(node.op, operand_dtype(node), node.type.dtype).format(*operands)
 
 
 @cache
-def _bounds(dtype: DType) -> tuple[str, str]:
-    """The texts of zero and one."""
-    return literal_text(0, dtype), literal_text(1, dtype)
+def _pattern(op: Op, dtype: DType, result: DType) -> str:
+    """The same for operands of an element type, with a place for each operand's text."""
+    text = kernel_text(op, dtype.category)
+    assert text is not None
+    places = {name: f"{{{number}}}" for number, name in enumerate(op.operands)}
+    text = text.format(**places, t=result.short, zero=literal_text(0, dtype), one=literal_text(1, dtype))
+    # arithmetic on small integers is done in 64 bits: bring it back, so that it wraps as NumPy's does
+    wraps = result.short in ("i8", "i16", "i32", "u8") and op.name != "cast"
+    return f"to_{result.short}({text})" if wraps else text
 
 
 def literal_text(value: object, dtype: DType) -> str:

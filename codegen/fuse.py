@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import chain
 from math import prod
+from operator import itemgetter
 
 import numpy as np
 
@@ -63,27 +65,28 @@ class Plan:
 
 def fuse(graph: Graph, strict: bool = False) -> Plan:
     """Group the operations of a graph into kernels; `strict` leaves sums and products to eager execution."""
-    edges, stages, roots = Edges(graph), Stages(graph, strict), set(graph.roots())
-    stages.delay(edges, roots)
+    edges = Edges(graph)
+    nodes, roots = edges.nodes, {edges.number[node] for node in graph.roots()}
+    stages = Stages(edges, strict)
+    stages.delay(roots)
     table = _Table(edges, stages)
-    groups = [_group([edges.nodes[number] for number in part], stages)
-              for component in _components(table) for part in _cut(table, component)]
-    home = {node: number for number, group in enumerate(groups) for node in group.nodes}
-    table.home = edges.of_nodes(home, -1)
+    parts = [part for component in _components(table) for part in _cut(table, component)]
+    groups = [_group(part, stages) for part in parts]
+    table.home[list(chain.from_iterable(parts))] = np.repeat(
+        np.arange(len(parts)), np.array(list(map(len, parts)), np.int64))
     stored = _stored(table, groups, roots)
     again = _computed_again(table, groups, stored, roots)
     stored -= again
+    written = {nodes[number] for number in stored}
     # a single element that every reader computes for itself needs no kernel
-    used = [group for group in groups if not stored.isdisjoint(group.nodes)]
-    others: list[Group | Node] = [
-        n for n in graph.nodes if n not in stages.space and n.op.kind not in ("view", "source")]
-
-    def key(step: Group | Node) -> tuple[int, int]:
-        if isinstance(step, Group):
-            return step.stage, edges.number[step.nodes[0]]
-        return stages.stage[step], edges.number[step]
-
-    return Plan(sorted([*used, *others], key=key), stored, table.inlined | again)
+    steps: list[tuple[tuple[int, int], Group | Node]] = [
+        ((group.stage, part[0]), group) for part, group in zip(parts, groups, strict=True)
+        if not written.isdisjoint(group.nodes)]
+    steps += [((stages.stage[n], n), nodes[n]) for n in np.flatnonzero(~table.fused).tolist()
+              if stages.stage[n] >= 0 and nodes[n].op.kind not in ("view", "source")]
+    steps.sort(key=itemgetter(0))
+    inlined = {nodes[number] for number in (*stages.small, *stages.moved, *again)}
+    return Plan([step for _, step in steps], written, inlined)
 
 
 class _Table:
@@ -93,14 +96,12 @@ class _Table:
     memory, `home` of nodes their group.
     """
 
-    home: Numbers
-
     def __init__(self, edges: Edges, stages: Stages) -> None:
         self.edges, self.stages = edges, stages
-        self.inlined = {*stages.small, *stages.moved}
-        self.stage = edges.of_nodes(stages.stage, -1)
-        spaces: dict[Shape, int] = {}
-        self.space = edges.of_nodes({n: spaces.setdefault(s, len(spaces)) for n, s in stages.space.items()}, -1)
+        self.inlined = edges.among([*stages.small, *stages.moved])
+        self.stage = np.array(stages.stage, np.int64)
+        self.space = np.array(stages.space, np.int64)
+        self.home = np.full(len(edges.nodes), -1)
         self.fused = self.space >= 0
         reader, parent = edges.reader, edges.parent
         self.within = self.fused[reader] & (self.space[reader] == self.space[parent])
@@ -112,12 +113,11 @@ class _Table:
     @cached_property
     def alike(self) -> Numbers:
         """Numbers that are equal for the nodes of an unrolled loop that do the same in each of its rounds."""
-        nodes, numbers = self.edges.nodes, self.stages.alike
-        found = np.array([0] * (len(nodes) - len(numbers)) + numbers, np.int64)
+        found = np.array(self.stages.alike, np.int64)
         attributed: dict[object, int] = {}
-        for place, node in enumerate(nodes):
+        for number, node in enumerate(self.edges.nodes):
             if node.attrs and node.op.kind == "pointwise":
-                found[place] = ~attributed.setdefault((int(found[place]), node.attrs), len(attributed))
+                found[number] = ~attributed.setdefault((int(found[number]), node.attrs), len(attributed))
         return found
 
 
@@ -126,13 +126,12 @@ def _components(table: _Table) -> list[list[int]]:
     edges, stages = table.edges, table.stages
     reader, parent, nodes = edges.reader, edges.parent, edges.nodes
     joined = table.within & (table.stage[reader] == table.stage[parent])
-    rows = edges.among({node for node in stages.rowwise if stages.reads_rows(node)})[reader]
-    for edge in np.flatnonzero(joined & (rows | ~edges.among(stages.elements)[parent])).tolist():
-        node = nodes[reader[edge]]
-        joined[edge] = stages.joins(nodes[parent[edge]], stages.space[node], bool(rows[edge]))
+    rows = edges.among([number for number in stages.rowwise if stages.reads_rows(number)])[reader]
+    elements = np.array(stages.elements, np.int64) >= 0
+    for edge in np.flatnonzero(joined & (rows | ~elements[parent])).tolist():
+        joined[edge] = stages.joins(int(parent[edge]), stages.space[reader[edge]], bool(rows[edge]))
     # those that read the same memory, but for single elements: each with the first of them
-    beside = np.flatnonzero(table.fused[reader] & ~joined & ~edges.among(table.inlined)[parent])
-    beside = beside[np.fromiter([nodes[number].type.numel > 1 for number in parent[beside]], bool, len(beside))]
+    beside = np.flatnonzero(table.fused[reader] & ~joined & ~table.inlined[parent] & stages.many[parent])
     shared = (table.stage[reader] * len(nodes) + table.space[reader]) * len(nodes) + parent
     _, first, which = np.unique(shared[beside], return_index=True, return_inverse=True)
     leader = connected(len(nodes), np.concatenate([reader[joined], reader[beside]]),
@@ -143,12 +142,16 @@ def _components(table: _Table) -> list[list[int]]:
     return [part.tolist() for part in np.split(members, ends)] if len(members) else []
 
 
-def _group(nodes: list[Node], stages: Stages) -> Group:
+def _group(numbers: list[int], stages: Stages) -> Group:
     """One kernel's operations; it has rows if it reads what it has reduced, or goes on with what another has."""
-    group = Group(stages.stage[nodes[0]], stages.space[nodes[0]], nodes)
-    rowwise = frozenset(node for node in nodes if node in stages.rowwise) if stages.rowwise else frozenset()
-    if any(map(stages.reads_rows, rowwise)) or (rowwise and any(p in rowwise for node in nodes for p in node.inputs)):
-        group.rows, group.rowwise = stages.rows[group.space], rowwise
+    nodes = [stages.nodes[number] for number in numbers]
+    space = stages.space[numbers[0]]
+    group = Group(stages.stage[numbers[0]], stages.shapes[space], nodes)
+    rowwise = stages.rowwise.intersection(numbers) if stages.rowwise else None
+    if rowwise:
+        known = frozenset([stages.nodes[number] for number in rowwise])
+        if any(map(stages.reads_rows, rowwise)) or not all(known.isdisjoint(node.inputs) for node in nodes):
+            group.rows, group.rowwise = stages.rows[space], known
     return group
 
 
@@ -156,7 +159,7 @@ def _cut(table: _Table, numbers: list[int]) -> list[list[int]]:
     """Parts of bounded length. Unrolled loops are cut at their period, so that equal parts share one kernel; what comes
     before a loop goes with its first period."""
     moved, nodes = table.stages.moved, table.edges.nodes
-    longest = STATEMENTS // (_copies([n for number in numbers if (n := nodes[number]) in moved]) if moved else 1)
+    longest = STATEMENTS // (_copies([nodes[number] for number in numbers if number in moved]) if moved else 1)
     if len(numbers) <= min(UNCUT, longest):
         return [numbers]
     again = _repeats(table.alike[numbers])
@@ -201,22 +204,24 @@ def _copies(nodes: list[Node]) -> int:
     return prod(sum(own for _, _, own in found) + (not all(own for _, _, own in found)) for found in written)
 
 
-def _stored(table: _Table, groups: list[Group], roots: set[Node]) -> set[Node]:
+def _stored(table: _Table, groups: list[Group], roots: set[int]) -> set[int]:
     """The fused values that something outside their kernel reads, and what a kernel can't keep of a row."""
     edges, stages, home = table.edges, table.stages, table.home
     reader, parent = edges.reader, edges.parent
-    inside = table.fused[reader] & ~table.from_memory & (
-        (home[reader] == home[parent]) | edges.among(table.inlined)[parent])
+    inside = table.fused[reader] & ~table.from_memory & ((home[reader] == home[parent]) | table.inlined[parent])
     # not by `np.unique`: its first call imports masked arrays, 8 ms
-    read = [edges.nodes[number] for number in sorted(set(parent[table.fused[parent] & ~inside].tolist()))]
-    stored = {_source(node, stages) for node in (*read, *(node for node in roots if node in stages.space))}
-    for group in groups:
-        if group.rows:
-            stored.update(_too_many(group, stored, table.inlined))
+    read = set(parent[table.fused[parent] & ~inside].tolist())
+    stored = {_source(number, stages) for number in (*read, *(root for root in roots if stages.space[root] >= 0))}
+    if stages.rows:
+        inlined = {edges.nodes[number] for number in (*stages.small, *stages.moved)}
+        for group in groups:
+            if group.rows:
+                known = {node for node in group.nodes if edges.number[node] in stored}
+                stored.update([edges.number[node] for node in _too_many(group, known | inlined)])
     return stored
 
 
-def _computed_again(table: _Table, groups: list[Group], stored: set[Node], roots: set[Node]) -> set[Node]:
+def _computed_again(table: _Table, groups: list[Group], stored: set[int], roots: set[int]) -> set[int]:
     """The stored values that their readers had better compute again: a number times another stored value, say.
 
     Nothing more is read, and something less is written.
@@ -227,35 +232,31 @@ def _computed_again(table: _Table, groups: list[Group], stored: set[Node], roots
     kept[edges.parent[~table.within]] = True
     if rows.any():
         kept[edges.parent[table.within & rows[table.home[edges.reader]]]] = True
-    found: dict[Node, float] = {}
+    found: dict[int, float] = {}
     for number in np.flatnonzero(edges.among(stored) & ~kept).tolist():
         node = edges.nodes[number]
-        if node in roots or node.op.kind != "pointwise" or groups[table.home[number]].rows:
+        if number in roots or node.op.kind != "pointwise" or groups[table.home[number]].rows:
             continue
-        sources = list(node.parents())
-        source = sources[0]
-        if len(sources) == 1 and source.type.shape == node.type.shape \
-                and source.type.dtype.itemsize <= node.type.dtype.itemsize \
-                and (source in found or source in stored or source not in space):
+        sources = edges.parents(number)
+        source, type = sources[0], edges.nodes[sources[0]].type
+        if len(sources) == 1 and type.shape == node.type.shape and type.dtype.itemsize <= node.type.dtype.itemsize \
+                and (source in found or source in stored or space[source] < 0):
             cost = node.op.cost + found.get(source, 0.0)
             if cost <= AGAIN:
-                found[node] = cost
+                found[number] = cost
     return set(found)
 
 
-def _too_many(group: Group, stored: set[Node], inlined: set[Node]) -> list[Node]:
-    """What the sections of a kernel over rows have to hand on beyond what it can keep."""
+def _too_many(group: Group, known: set[Node]) -> list[Node]:
+    """What the sections of a kernel over rows have to hand on beyond what it can keep; `known` is stored or inlined."""
     own = set(group.nodes)
     inside = [(node, p) for node in group.nodes for position, p in enumerate(node.inputs)
               if isinstance(p, Node) and p in own and not from_memory(node, position)]
-    known = {*group.rowwise, *(own & stored), *inlined}
-    return kept_in_row(group.nodes, inside, sections(group.nodes, inside), known)[KEPT:]
+    return kept_in_row(group.nodes, inside, sections(group.nodes, inside), known | group.rowwise)[KEPT:]
 
 
-def _source(node: Node, stages: Stages) -> Node:
+def _source(number: int, stages: Stages) -> int:
     """The value whose elements a fused node's are, where it only names them otherwise."""
-    while is_alias(node) and node in stages.space:
-        source = node.inputs[0]
-        assert isinstance(source, Node)
-        node = source
-    return node
+    while stages.space[number] >= 0 and is_alias(stages.nodes[number]):
+        (number,) = stages.edges.parents(number)
+    return number

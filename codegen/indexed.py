@@ -21,10 +21,11 @@ if TYPE_CHECKING:
     from .emit import Writer
 
 __all__ = [
-    "STATUS", "embedded", "extent_of", "gather", "index_strides", "indexed_strides", "is_gather", "is_indexed",
-    "is_scatter", "result_strides", "scatter",
+    "INDEXED", "STATUS", "embedded", "extent_of", "gather", "index_strides", "indexed_strides", "is_gather",
+    "is_indexed", "is_scatter", "result_strides", "scatter",
 ]
 
+INDEXED = frozenset({"gather", "scatter"})  # kinds of operations that read or write at indices
 STATUS = "status"  # the key of the operand through which a kernel reports an index out of bounds
 
 
@@ -37,7 +38,7 @@ def is_scatter(node: Node) -> bool:
 
 
 def is_indexed(node: Node) -> bool:
-    return node.op.kind in ("gather", "scatter")
+    return node.op.kind in INDEXED
 
 
 def _replaces(node: Node) -> bool:

@@ -8,8 +8,9 @@ buffers of their own for each operand, with offsets so large that nothing else i
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from retape.ir.builder import value_key
 from retape.ir.graph import Node
@@ -84,7 +85,7 @@ class Emitter:
             buffer = Buffer(view.buffer.dtype, view.buffer.numel, view.buffer.kind)
             number[buffer] = len(stand_ins)
             offset = mark if _place(node, views, own).offset else 0
-            marked[node] = shown[view] = view._replace(buffer=buffer, offset=offset)
+            marked[node] = shown[view] = View(buffer, view.shape, view.strides, offset)
             stand_ins.append(_place(node, marked, own))
         emitted = emit(group, marked, stored, inlined, self.status, self.exact)
         places: list[tuple[int | None, int, bool]] = []
@@ -110,56 +111,63 @@ class _Structure:
     results follow from those of operands.
     """
 
+    __slots__ = ("buffers", "inlined", "nodes", "number", "own", "parts", "places", "shown", "stored", "views")
+
     def __init__(self, group: Group, views: dict[Node, View], stored: set[Node], inlined: set[Node]) -> None:
-        self.views, self.stored, self.inlined, self.rowwise = views, stored, inlined, group.rowwise
+        self.views, self.stored, self.inlined = views, stored, inlined
         self.own = set(group.nodes)
         self.parts: list[Hashable] = [group.space, group.rows]
-        self.number: dict[Node, int] = {}
+        self.number: dict[Any, int] = {}
         self.buffers: dict[Buffer, int] = {}
         self.shown: dict[View, int] = {}
         self.nodes: list[Node] = []
         self.places: list[View] = []
-        for node in group.nodes:
-            self._operation(node)
+        self._operations(group.nodes)
+        if group.rowwise:
+            self.parts.append(tuple([node in group.rowwise for node in group.nodes]))
 
     @property
     def key(self) -> Hashable:
         return tuple(self.parts)
 
-    def _operation(self, node: Node) -> None:
-        """Describe a node that the kernel computes."""
-        parts, number, op = self.parts, self.number, node.op
-        parts.append(op)
-        if op.variadic:
-            parts.append(len(node.inputs))
-        for operand in node.inputs:
-            if operand.__class__ is Node:
+    def _operations(self, nodes: Sequence[Node]) -> None:
+        """Describe nodes that the kernel computes."""
+        parts, number, views, inlined = self.parts, self.number, self.views, self.inlined
+        for node in nodes:
+            op = node.op
+            parts.append(op)
+            if op.variadic:
+                parts.append(len(node.inputs))
+            for operand in node.inputs:
                 known = number.get(operand)
                 if known is None:
-                    if operand in self.inlined and operand not in self.own:
-                        self._operation(operand)  # single elements, few of them one behind the other
+                    if operand.__class__ is not Node:
+                        parts.append(value_key(operand))
+                        continue
+                    if operand in inlined and operand not in self.own:
+                        self._operations((operand,))  # single elements, few of them one behind the other
                         known = number[operand]
                     else:
                         known = number[operand] = len(number)
-                        self._place(operand, self.views[operand])
+                        self._place(operand, views[operand])
                 parts.append(known)
-            else:
-                parts.append(value_key(operand))
-        if node.attrs:
-            # the index of an embed decides where its operand goes, which is what its place says
-            parts.append(node.type.shape if op.kind == "embed" else value_key(node.attrs))
-        number[node] = len(number)
-        if node in self.inlined or node in self.rowwise:
-            parts.append((node in self.inlined, node in self.rowwise))
-        if node in self.views:
-            parts.append(node in self.stored)
-            self._place(node, _place(node, self.views, self.own) if op.kind == "embed" else self.views[node])
+            if node.attrs:
+                # the index of an embed decides where its operand goes, which is what its place says
+                parts.append(node.type.shape if op.kind == "embed" else value_key(node.attrs))
+            number[node] = len(number)
+            if node in inlined:
+                parts.append("inlined")
+            view = views.get(node)
+            if view is not None:
+                parts.append(node in self.stored)
+                self._place(node, embedded(node, view) if op.kind == "embed" else view)
 
     def _place(self, node: Node, view: View) -> None:
         """Describe how a value lies in memory."""
         buffer, shape, strides, offset = view
-        number = self.buffers.setdefault(buffer, len(self.buffers))
-        place = self.shown.setdefault(self.views[node], len(self.shown))
+        buffers, shown = self.buffers, self.shown
+        number = buffers.setdefault(buffer, len(buffers))
+        place = shown.setdefault(self.views[node], len(shown))
         self.parts.append((shape, strides, offset != 0, number, place, buffer.dtype))
         self.nodes.append(node)
         self.places.append(view)

@@ -8,11 +8,14 @@ A reduction that gives one number a row is no boundary for operations on the sam
 from __future__ import annotations
 
 from heapq import heappop, heappush
+from math import prod
+from typing import NamedTuple
 
 import numpy as np
 
-from retape.ir import Graph, Op
+from retape.ir import DType, Op
 from retape.ir.graph import Node
+from retape.ir.ops import INPUT
 from retape.ir.shapes import Shape
 from retape.ir.types import BOOL, COMPLEX, FLOAT
 
@@ -26,6 +29,7 @@ ANY_TYPE = frozenset({"where", "cast", "clone", "eq", "ne", "logical_and", "logi
 MEMORY = frozenset({"gather", "piecewise", "scatter"})  # kinds with operands that must lie in memory
 LATEST = 1 << 60  # a stage behind all others
 ALONG = 12  # operations that are moved to a later stage together
+WRITTEN = 3  # operands by which nodes are told apart one by one; more are one key
 INLINE = 8  # operations on single elements that a kernel repeats rather than wait for
 
 
@@ -40,7 +44,7 @@ def is_fusable(node: Node, strict: bool = False) -> bool:
     if not operands or COMPLEX in operands:
         return False
     if kind == "pointwise":
-        return _text(node.op, operands[0]) is not None
+        return kernel_text(node.op, operands[0]) is not None
     if kind == "reduction":
         return bool(node.op.kernel) and operands[0] != BOOL
     return kind in ("embed", "gather", "piecewise") or (kind == "scatter" and category != BOOL)
@@ -54,13 +58,8 @@ def rounds_by_order(node: Node) -> bool:
         or (node.op.kind == "reduction" and node.op.kernel in ("radd", "rmul"))
 
 
-def kernel_text(node: Node) -> str | None:
-    """The scalar expression for the node's element types, or None where there is none."""
-    return _text(node.op, next(node.parents()).type.dtype.category)
-
-
-def _text(op: Op, category: int) -> str | None:
-    """The scalar expression for operands of a category."""
+def kernel_text(op: Op, category: int) -> str | None:
+    """The scalar expression for operands of a category, or None where there is none."""
     if op.name in ANY_TYPE:
         return op.kernel
     if category == BOOL:
@@ -85,154 +84,205 @@ def space_of(node: Node) -> Shape:
     return () if shape.count(1) == len(shape) else shape
 
 
-class Stages:
-    """Stages of nodes, found in one walk.
+class _Kind(NamedTuple):
+    """What nodes that are alike have in common: their index space (-1 where no kernel computes them), whether they are
+    operations on elements of it, which most are, and whether they are reductions."""
 
-    `space` tells for what kernels compute the index space of the kernel that it may be in, `elements` the same for what
-    a kernel over elements of a space computes; `small` are the single elements that kernels repeat, `moved` those at
-    shifted places and of pieces, `memory` operations with operands in memory. `rows` tells for a space with reductions
-    of its trailing dims how many dims lead, and `rowwise` holds the values of one number a row of their space.
-    `alike` has a number for each node, equal for equal operations on and to values of equal types and origins.
+    space: int
+    plain: bool
+    reduced: bool
+
+
+def _kind(node: Node, strict: bool, shapes: dict[Shape, int]) -> _Kind:
+    """The kind of a node; `shapes` numbers the index spaces."""
+    if not is_fusable(node, strict):
+        return _Kind(-1, False, False)
+    shape = space_of(node)
+    return _Kind(shapes.setdefault(shape, len(shapes)), bool(shape) and node.op.kind == "pointwise",
+                 node.op.kind == "reduction")
+
+
+class Stages:
+    """Stages of nodes, found in one walk. Nodes are known by their numbers in `edges`, inputs among them.
+
+    `space` tells for what kernels compute the index space of the kernel that it may be in (its number in `shapes`; -1
+    for other nodes), `elements` the same for what a kernel over elements of a space computes; `small` are the single
+    elements that kernels repeat, `moved` those at shifted places and of pieces, `memory` operations with operands in
+    memory. `rows` tells for a space with reductions of its trailing dims how many dims lead, and `rowwise` holds the
+    values of one number a row of their space. `alike` has a number for each node, equal for equal operations on and to
+    values of equal types and origins; `many` tells which values have more than one element. Inputs have stage -1.
     """
 
-    def __init__(self, graph: Graph, strict: bool = False) -> None:
-        self.strict = strict
-        self.stage: dict[object, int] = {}
-        self.space: dict[Node, Shape] = {}
-        self.elements: dict[object, Shape] = {}
-        self.small: dict[Node, int] = {}
-        self.moved: set[Node] = set()
-        self.memory: set[Node] = set()
-        self.rows: dict[Shape, int] = {}
-        self.rowwise: set[Node] = set()
-        self.alike: list[int] = []
-        for node in graph.nodes:
-            if node.op.kind == "reduction" and is_fusable(node, strict):
-                self.rows.setdefault(space_of(node), row_dims(space_of(node), node.attr("axis")))
-        self._walk(graph)
+    def __init__(self, edges: Edges, strict: bool = False) -> None:
+        self.edges, self.strict = edges, strict
+        self.nodes = edges.nodes
+        self.shapes: list[Shape] = []
+        self.small: dict[int, int] = {}
+        self.moved: set[int] = set()
+        self.memory: set[int] = set()
+        self.rows: dict[int, int] = {}
+        self.rowwise: set[int] = set()
+        kinds = self._kinds()
+        alike = np.array(self.alike, np.int64)
+        self.stage: list[int] = [-1] * len(self.nodes)
+        self.space: list[int] = np.array([kind.space for kind in kinds], np.int64)[alike].tolist()
+        plain = np.array([kind.plain for kind in kinds], bool)[alike]
+        self.elements: list[int] = np.where(plain, self.space, -1).tolist()
+        reduced = np.array([kind.reduced for kind in kinds], bool)[alike]
+        for number in np.flatnonzero(reduced).tolist():
+            space = self.space[number]
+            self.rows.setdefault(space, row_dims(self.shapes[space], self.nodes[number].attr("axis")))
+        self._walk(plain.tolist())
 
-    def _walk(self, graph: Graph) -> None:
-        """Visit all nodes. What depends on operation and types alone is found once for all that are alike; most
-        operations are pointwise ones on elements."""
+    def _kinds(self) -> list[_Kind]:
+        """What depends on operation and types alone, found once for all nodes that are alike."""
+        edges, count = self.edges, len(self.nodes)
+        known: dict[object, int] = {}
+        types: dict[tuple[Op, DType, Shape], int] = {}
+        own: list[int] = []  # a number for operation and type
+        for node in self.nodes:
+            number = known.get(key := (node.op, id(node.type)))
+            if number is None:
+                number = known[key] = types.setdefault((node.op, node.type.dtype, node.type.shape), len(types))
+            own.append(number)
+        self.many = np.array([prod(shape) > 1 for _, _, shape in types], bool)[own]
+        origins, columns = np.array(own, np.int64), np.full((WRITTEN, count), -1)
+        for place in range(WRITTEN):
+            chosen = edges.place == place
+            columns[place, edges.reader[chosen]] = origins[edges.parent[chosen]]
+        more = [-1] * count
+        longer: dict[object, int] = {}
+        for number in set(edges.reader[edges.place >= WRITTEN].tolist()):
+            operands = [own[edges.number[p]] if p.__class__ is Node else -1 for p in self.nodes[number].inputs]
+            more[number] = longer.setdefault(tuple(operands), len(longer))
+        shapes: dict[Shape, int] = {}
+        kinds: list[_Kind] = []
+        codes: dict[object, int] = {}
+        self.alike: list[int] = []
+        for number, found in enumerate(zip(own, *columns.tolist(), more, strict=True)):
+            code = codes.get(found)
+            if code is None:
+                code = codes[found] = len(kinds)
+                kinds.append(_kind(self.nodes[number], self.strict, shapes))
+            self.alike.append(code)
+        self.shapes = list(shapes)
+        return kinds
+
+    def _walk(self, plain: list[bool]) -> None:
+        """Visit all nodes; most operations are pointwise ones on elements, and `plain`."""
         stage, elements, rowwise = self.stage, self.elements, self.rowwise
-        origin: dict[object, int] = {}  # of a value: a number for its operation and type
-        origins: dict[object, int] = {}
-        numbers: dict[object, int] = {}
-        known: dict[object, tuple[int, int, bool, Shape, bool]] = {}
-        for node in graph.inputs:
-            origin[node] = origins.setdefault((node.op, node.type.dtype, node.type.shape), len(origins))
-        for node in graph.nodes:
-            key = (node.op, id(node.type), *map(origin.get, node.inputs))
-            found = known.get(key)
-            if found is None:
-                own = origins.setdefault((node.op, node.type.dtype, node.type.shape), len(origins))
-                fusable = is_fusable(node, self.strict)
-                space = space_of(node) if fusable else ()
-                plain = fusable and bool(space) and node.op.kind == "pointwise"
-                found = known[key] = numbers.setdefault((own, *key[2:]), len(numbers)), own, fusable, space, plain
-            number, origin[node], fusable, space, plain = found
-            self.alike.append(number)
-            if not plain or (rowwise and not rowwise.isdisjoint(node.inputs)):
-                self.visit(node, fusable, space)
+        parents, starts = self.edges.operands
+        for number, node in enumerate(self.nodes):
+            if node.op is INPUT:
                 continue
-            latest = 0
-            for parent in node.inputs:
-                before = stage.get(parent, -1)
+            own = parents[starts[number] : starts[number + 1]]
+            if not plain[number] or (rowwise and not rowwise.isdisjoint(own)):
+                self._visit(number, own)
+                continue
+            latest, space = 0, elements[number]
+            for parent in own:
+                before = stage[parent]
                 if before >= latest:
-                    if elements.get(parent) != space:
-                        assert isinstance(parent, Node)
+                    if elements[parent] != space:
                         before = self._behind(parent, space)
                     if before > latest:
                         latest = before
-            stage[node] = latest
-            self.space[node] = elements[node] = space
+            stage[number] = latest
 
-    def available(self, node: Node) -> int:
-        """The first stage that can read the node from memory."""
-        if node not in self.stage:  # an input
+    def available(self, number: int) -> int:
+        """The first stage that can read a node from memory."""
+        stage = self.stage[number]
+        if stage < 0:  # an input
             return 0
-        if node.op.kind in ("view", "source") and node not in self.space:
-            return self.stage[node]
-        return self.stage[node] + 1
+        if self.space[number] < 0 and self.nodes[number].op.kind in ("view", "source"):
+            return stage
+        return stage + 1
 
-    def visit(self, node: Node, fusable: bool, space: Shape) -> None:
+    def _visit(self, number: int, parents: list[int]) -> None:
         """Find a node's stage; its operands' are known."""
-        if self.rowwise and not self.rowwise.isdisjoint(node.inputs) and self._hosted(node, fusable):
+        if self.rowwise and not self.rowwise.isdisjoint(parents) and self._hosted(number, parents):
             return
-        if not fusable:
-            self.stage[node] = max(map(self.available, node.parents()), default=0)
+        node, space = self.nodes[number], self.space[number]
+        if space < 0:
+            self.stage[number] = max(map(self.available, parents), default=0)
             return
-        self.space[node] = space
-        self.stage[node] = self._stage(node, space)
+        shape = self.shapes[space]
+        self.stage[number] = self._stage(number, space)
         kind = node.op.kind
         if kind == "pointwise":
-            if not space and self._is_small(node):
+            if not shape and self._is_small(number, parents):
                 return
-        elif kind == "reduction" and self.rows[space] and row_dims(space, node.attr("axis")) == self.rows[space]:
-            self.rowwise.add(node)
+        elif kind == "reduction" and self.rows[space] and row_dims(shape, node.attr("axis")) == self.rows[space]:
+            self.rowwise.add(number)
         elif kind in ("piecewise", "moved"):
-            self.moved.add(node)
+            self.moved.add(number)
         if kind in MEMORY:
-            self.memory.add(node)
+            self.memory.add(number)
         if kind not in REDUCING and kind != "piecewise":
-            self.elements[node] = space
+            self.elements[number] = space
 
-    def _is_small(self, node: Node) -> bool:
+    def _is_small(self, number: int, parents: list[int]) -> bool:
         """Whether readers had better compute a single element each for themselves."""
-        fused = [p for p in node.parents() if p in self.space]
-        work = 1 + sum(self.small.get(p, 0) for p in fused)
-        if work > INLINE or not all(p.op.kind in REDUCING or p in self.small for p in fused):
+        fused = [parent for parent in parents if self.space[parent] >= 0]
+        work = 1 + sum(self.small.get(parent, 0) for parent in fused)
+        if work > INLINE or not all(self.nodes[p].op.kind in REDUCING or p in self.small for p in fused):
             return False
-        self.small[node] = work
+        self.small[number] = work
         return True
 
-    def delay(self, edges: Edges, roots: set[Node]) -> None:
+    def delay(self, roots: set[int]) -> None:
         """Let what only later stages read be computed in the first of them, if that keeps no more in memory.
 
         Derivatives of activations are the example: computed as early as they could be, they would be stored beside the
         activations until backward reads them.
         """
-        stage = self.stage
-        own = edges.of_nodes(stage, LATEST)
+        stage, edges = self.stage, self.edges
+        own = np.array(stage, np.int64)
+        own[own < 0] = LATEST
         read = np.full(len(own), LATEST)
         np.minimum.at(read, edges.parent, own[edges.reader])
         late = np.flatnonzero((own < read) & (read < LATEST))  # most values are read where they are computed
         waiting = (-late[::-1]).tolist()  # a heap, the last node first
         while waiting:
-            node = edges.nodes[-heappop(waiting)]
-            if node not in self.space or node.op.kind != "pointwise" or node in roots or node in self.small \
-                    or node in self.rowwise or not self.rowwise.isdisjoint(node.inputs):
+            number = -heappop(waiting)
+            if self.space[number] < 0 or self.nodes[number].op.kind != "pointwise" or number in roots \
+                    or number in self.small or number in self.rowwise:
                 continue
-            readers = edges.readers(node)
-            last = min(self._limit(node, *reader) for reader in readers)
-            if last > stage[node] and any(stage[r] == last and self._joined(node, r, at) for r, at in readers) \
-                    and self._costs_nothing(node, last, roots, edges):
-                stage[node] = last
-                for parent in node.parents():  # these may be read later now
-                    heappush(waiting, -edges.number[parent])
+            parents = edges.parents(number)
+            if not self.rowwise.isdisjoint(parents):
+                continue
+            readers = edges.readers(number)
+            last = min(self._limit(number, *reader) for reader in readers)
+            if last > stage[number] and any(stage[r] == last and self._joined(number, r, at) for r, at in readers) \
+                    and self._costs_nothing(number, last, roots):
+                stage[number] = last
+                for parent in parents:  # these may be read later now
+                    heappush(waiting, -parent)
 
-    def _limit(self, node: Node, reader: Node, position: int) -> int:
+    def _limit(self, number: int, reader: int, position: int) -> int:
         """The last stage in which a value can be computed for a reader."""
-        return self.stage[reader] - (not self._joined(node, reader, position))
+        return self.stage[reader] - (not self._joined(number, reader, position))
 
-    def _joined(self, node: Node, reader: Node, position: int) -> bool:
+    def _joined(self, number: int, reader: int, position: int) -> bool:
         """Whether a reader's kernel can compute a value itself."""
-        return reader in self.space and not from_memory(reader, position) \
-            and self.joins(node, self.space[reader], self.reads_rows(reader))
+        space = self.space[reader]
+        return space >= 0 and not from_memory(self.nodes[reader], position) \
+            and self.joins(number, space, self.reads_rows(reader))
 
-    def _costs_nothing(self, node: Node, stage: int, roots: set[Node], edges: Edges) -> bool:
+    def _costs_nothing(self, number: int, stage: int, roots: set[int]) -> bool:
         """Whether a value in a later stage makes memory hold at most one other value instead."""
-        held: set[Node] = set()
-        stack, seen = [node], {node}
+        nodes, elements = self.nodes, self.nodes[number].type.numel
+        held: set[int] = set()
+        stack, seen = [number], {number}
         while stack:
-            for parent in stack.pop().parents():
-                if parent in seen or parent in self.small or parent in roots or parent not in self.stage \
-                        or parent.type.numel * 8 <= node.type.numel:
+            for parent in self.edges.parents(stack.pop()):
+                if parent in seen or parent in self.small or parent in roots or self.stage[parent] < 0 \
+                        or nodes[parent].type.numel * 8 <= elements:
                     continue  # in memory anyhow, or small
                 seen.add(parent)
-                if parent.op.kind == "pointwise" and parent in self.space and parent not in self.rowwise and all(
-                        self._limit(parent, *reader) >= stage
-                        for reader in edges.readers(parent) if reader[0] not in seen):
+                if self.space[parent] >= 0 and nodes[parent].op.kind == "pointwise" and parent not in self.rowwise \
+                        and all(self._limit(parent, *reader) >= stage
+                                for reader in self.edges.readers(parent) if reader[0] not in seen):
                     stack.append(parent)  # comes along
                 else:
                     held.add(parent)
@@ -240,47 +290,53 @@ class Stages:
                     return False
         return True
 
-    def reads_rows(self, node: Node) -> bool:
+    def reads_rows(self, number: int) -> bool:
         """Whether a node is computed from one number a row."""
-        return node in self.rowwise and node.op.kind != "reduction"
+        return number in self.rowwise and self.nodes[number].op.kind != "reduction"
 
-    def _stage(self, node: Node, space: Shape) -> int:
-        """The first stage in which a kernel over `space` can compute the node."""
-        rows, memory = self.reads_rows(node), node.op.kind in MEMORY
-        return max((self.available(parent) if memory and from_memory(node, position)
-                    else self._behind(parent, space, rows)
-                    for position, parent in enumerate(node.inputs) if isinstance(parent, Node)), default=0)
+    def _stage(self, number: int, space: int) -> int:
+        """The first stage in which a kernel over a space can compute the node."""
+        rows, node, edges = self.reads_rows(number), self.nodes[number], self.edges
+        if node.op.kind not in MEMORY:
+            return max([self._behind(parent, space, rows) for parent in edges.parents(number)], default=0)
+        parents = [(position, edges.number[p]) for position, p in enumerate(node.inputs) if p.__class__ is Node]
+        return max([self.available(parent) if from_memory(node, position) else self._behind(parent, space, rows)
+                    for position, parent in parents], default=0)
 
-    def _behind(self, parent: Node, space: Shape, rowwise: bool = False) -> int:
-        """The first stage in which a kernel over `space` can have a value for a reader."""
+    def _behind(self, parent: int, space: int, rowwise: bool = False) -> int:
+        """The first stage in which a kernel over a space can have a value for a reader."""
         return self.stage[parent] if self.joins(parent, space, rowwise) else self.available(parent)
 
-    def _hosted(self, node: Node, fusable: bool) -> bool:
+    def _hosted(self, number: int, parents: list[int]) -> bool:
         """Let the kernel that has reduced rows to numbers go on with these, where that makes it no later."""
-        if not (is_alias(node) or (node.op.kind == "pointwise" and fusable)):
+        node, before = self.nodes[number], self.space[number]
+        if not (is_alias(node) or (node.op.kind == "pointwise" and before >= 0)):
             return False
-        known = [p for p in node.parents() if p in self.rowwise and p.type.numel == node.type.numel]
-        if not known or any(p.op.kind == "piecewise" for p in node.parents()):
+        known = [p for p in parents if p in self.rowwise and self.nodes[p].type.numel == node.type.numel]
+        if not known or any(self.nodes[p].op.kind == "piecewise" for p in parents):
             return False
         last = max(known, key=self.stage.__getitem__)
-        self.rowwise.add(node)
-        stage = self._stage(node, self.space[last])
+        self.rowwise.add(number)
+        stage = self._stage(number, self.space[last])
         if stage > self.stage[last]:
-            self.rowwise.remove(node)
+            self.rowwise.remove(number)
             return False
-        self.space[node], self.stage[node] = self.space[last], stage
+        self.space[number], self.stage[number], self.elements[number] = self.space[last], stage, -1
         return True
 
-    def joins(self, parent: Node, space: Shape, rowwise: bool) -> bool:
-        """Whether a kernel over `space` can compute `parent` itself for a reader of elements, or of rows."""
-        elements = self.elements.get(parent)
-        if elements is not None:
+    def joins(self, parent: int, space: int, rowwise: bool) -> bool:
+        """Whether a kernel over a space can compute `parent` itself for a reader of elements, or of rows."""
+        elements = self.elements[parent]
+        if elements >= 0:
             return elements == space and not rowwise
-        if parent not in self.space or parent.op.kind in ("embed", "scatter"):
+        if self.space[parent] < 0:
+            return False
+        node = self.nodes[parent]
+        if node.op.kind in ("embed", "scatter"):
             return False
         if parent in self.small:
             return True
-        if parent.op.kind == "piecewise":
+        if node.op.kind == "piecewise":
             return self.space[parent] == space
         return parent in self.rowwise and self.space[parent] == space and (
-            rowwise or fits(parent.type.shape, space, self.rows[space]))
+            rowwise or fits(node.type.shape, self.shapes[space], self.rows[space]))

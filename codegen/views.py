@@ -54,8 +54,10 @@ class View(NamedTuple):
         lead = len(space) - len(self.shape)
         if lead < 0:  # extents of 1 in front of a scalar space
             return (0,) * len(space)
-        own = (0 if e == 1 else s for e, s in zip(self.shape, self.strides, strict=True))
-        return (*(0,) * lead, *own)
+        own = self.strides
+        if 1 in self.shape:
+            own = tuple([0 if e == 1 else s for e, s in zip(self.shape, own, strict=True)])
+        return (0,) * lead + own if lead else own
 
 
 def contiguous_view(buffer: Buffer, shape: Shape) -> View:
