@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from operator import itemgetter
 
 from .views import Buffer
@@ -70,34 +71,47 @@ Lifetimes = Sequence[tuple[Buffer, int, int]]
 def plan_memory(lifetimes: Lifetimes) -> tuple[dict[Buffer, int], int]:
     """Byte offsets in the workspace and its size, from (buffer, first step, last step).
 
-    A few values are placed from the largest to the smallest, which leaves the smallest gaps; many in the order of the
-    steps, which takes time in proportion to their number.
+    Values are placed in the order of the steps, which takes time in proportion to their number, and most often no more
+    room than what is alive at once. Where it takes more, a few are placed from the largest to the smallest, too.
     """
-    if len(lifetimes) <= FEW:
-        return _by_size(lifetimes)
-    return _by_time(lifetimes)
+    offsets, size, alive = _by_time(lifetimes)
+    if size > alive and len(lifetimes) <= FEW:
+        others, smaller = _by_size(lifetimes)
+        if smaller < size:
+            return others, smaller
+    return offsets, size
 
 
 def _by_size(lifetimes: Lifetimes) -> tuple[dict[Buffer, int], int]:
-    """Each value goes into the smallest gap between those, placed already, that are alive with it."""
+    """Each value goes into the smallest gap between those, placed already, that are alive with it: alive when it
+    begins, or begun while it is alive."""
     offsets: dict[Buffer, int] = {}
-    placed: list[tuple[int, int, int, int]] = []  # (offset, offset behind, first, last)
+    firsts = sorted({first for _, first, _ in lifetimes})
+    number = {first: place for place, first in enumerate(firsts)}
+    # what is alive, and what begins, where values begin: (offset, offset behind)
+    alive: list[list[tuple[int, int]]] = [[] for _ in firsts]
+    begun: list[list[tuple[int, int]]] = [[] for _ in firsts]
+    size = 0
     for buffer, first, last in sorted(lifetimes, key=lambda entry: -entry[0].nbytes):
-        need = _bytes(buffer)
+        need, low, high = _bytes(buffer), number[first], bisect_right(firsts, last)
         gaps, end = [], 0
-        alive = [(start, stop) for start, stop, begin, finish in placed if begin <= last and finish >= first]
-        for start, stop in alive:  # in the order of offsets
+        for start, stop in sorted([*alive[low], *chain.from_iterable(begun[low + 1 : high])]):
             if start - end >= need:
                 gaps.append((start - end, end))
             if stop > end:
                 end = stop
         offset = offsets[buffer] = min(gaps)[1] if gaps else end
-        insort(placed, (offset, offset + need, first, last))
-    return offsets, max((stop for _, stop, _, _ in placed), default=0)
+        placed = offset, offset + need
+        for known in alive[low:high]:
+            known.append(placed)
+        begun[low].append(placed)
+        size = max(size, offset + need)
+    return offsets, size
 
 
-def _by_time(lifetimes: Lifetimes) -> tuple[dict[Buffer, int], int]:
-    """One walk over the steps: a place is free again after the last step that reads it."""
+def _by_time(lifetimes: Lifetimes) -> tuple[dict[Buffer, int], int, int]:
+    """One walk over the steps: a place is free again after the last step that reads it. Also the most bytes that are
+    alive at once."""
     starts: dict[int, list[tuple[int, Buffer]]] = {}
     ends: dict[int, list[tuple[int, Buffer]]] = {}
     for buffer, first, last in lifetimes:
@@ -105,13 +119,16 @@ def _by_time(lifetimes: Lifetimes) -> tuple[dict[Buffer, int], int]:
         starts.setdefault(first, []).append((need, buffer))
         ends.setdefault(last, []).append((need, buffer))
     offsets: dict[Buffer, int] = {}
-    free = Free()
+    free, alive, most = Free(), 0, 0
     for step in sorted({*starts, *ends}):
         for need, buffer in sorted(starts.get(step, ()), key=itemgetter(0), reverse=True):
             offsets[buffer] = free.take(need)
+            alive += need
+        most = max(most, alive)
         for need, buffer in ends.get(step, ()):
             free.give(offsets[buffer], need)
-    return offsets, free.size
+            alive -= need
+    return offsets, free.size, most
 
 
 def _bytes(buffer: Buffer) -> int:

@@ -45,7 +45,7 @@ Box = tuple[slice, ...]
 
 def compute_pieces(graph: Graph) -> Graph:
     """The graph in which kernels compute cheap `pieces` at the shifted places where they read them."""
-    if not any(node.op is PIECES for node in graph.nodes):
+    if not any(node.op is PIECES and _takes_shifted(node) for node in graph.nodes):
         return graph
     mover = _Mover(graph)
     for node in graph.nodes:
@@ -133,8 +133,8 @@ class _Mover:
         source = value.inputs[0] if value.op.name == "slice" else None
         if not isinstance(source, Node):
             return None
-        if source.type.shape == pieces.type.shape and _is_shift(box, value.attr("index"), source.type.shape) \
-                and source not in self.held and self._is_cheap(source) and source not in self.held:
+        if _shows_shifted(pieces, value, box) and source not in self.held \
+                and self._is_cheap(source) and source not in self.held:
             return source
         self.held.add(source)
         return None
@@ -209,6 +209,19 @@ class _Mover:
             node = self.found[key] = Node(op, inputs, attrs, type, f"{of.name}_at{len(self.found)}", of.origin)
             self.nodes.append(node)
         return node
+
+
+def _takes_shifted(pieces: Node) -> bool:
+    """Whether some piece is a part of an array of the same shape, which may be computed anew."""
+    return any(_shows_shifted(pieces, value, box)
+               for value, box in zip(pieces.parents(), pieces.attr("indices"), strict=True))
+
+
+def _shows_shifted(pieces: Node, value: Node, box: tuple[Any, ...]) -> bool:
+    """Whether a piece is a slice of an array of the whole's shape, in steps of 1."""
+    shape = pieces.type.shape
+    return value.op.name == "slice" and next(value.parents()).type.shape == shape \
+        and _is_shift(box, value.attr("index"), shape)
 
 
 def _free(graph: Graph) -> set[Node]:

@@ -8,6 +8,7 @@ multiple of the number of steps; when it is used up, only what holds already is 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from retape.ir import Graph
 from retape.ir.graph import Node, Operand
@@ -26,14 +27,13 @@ class Order:
     def __init__(self, graph: Graph, plan: Plan) -> None:
         self.steps: list[Task] = list(plan.steps)
         self.position = {step: number for number, step in enumerate(self.steps)}
-        self.home: dict[Node, Task] = {}
+        self.home: dict[Any, Task] = {}
         self.readers: dict[Node, dict[Task, None]] = {}
         self._after: dict[Task, set[Task]] = {step: set() for step in self.steps}
-        self._sources: dict[Node, tuple[Node, ...]] = {}
+        self._sources: dict[Any, tuple[Node, ...]] = {}
         self._work = 1000 + 20 * len(self.steps)
         for step in self.steps:
-            for node in (step.nodes if isinstance(step, Group) else (step,)):
-                self.home[node] = step
+            self.home.update(dict.fromkeys(step.nodes if isinstance(step, Group) else (step,), step))
         self._read(graph, plan)
         for value, readers in self.readers.items():
             if value in self.home:
@@ -44,25 +44,16 @@ class Order:
         home, readers, known = self.home, self.readers, self._sources
         for node in graph.nodes:
             step, kind = home.get(node), node.op.kind
-            passing = kind == "view" or node in plan.inlined
-            if step is None and not passing:
-                continue
-            memory = kind in MEMORY
-            found: dict[Node, None] = {}
-            for position, parent in enumerate(node.inputs):
-                if parent.__class__ is not Node:
-                    continue
-                read = step is not None and (home.get(parent) is not step or (memory and from_memory(node, position)))
-                if not read and not passing:
-                    continue
-                sources = known.get(parent, (parent,))
-                if passing:
-                    found.update(dict.fromkeys(sources))
-                if step is not None and read:
-                    for source in sources:
-                        if home.get(source) is not step:
-                            readers.setdefault(source, {})[step] = None
-            if passing:
+            if step is not None:
+                memory = kind in MEMORY
+                for position, parent in enumerate(node.inputs):
+                    if parent.__class__ is Node and (
+                            home.get(parent) is not step or (memory and from_memory(node, position))):
+                        for source in known.get(parent, (parent,)):
+                            if home.get(source) is not step:
+                                readers.setdefault(source, {})[step] = None
+            if kind == "view" or node in plan.inlined:
+                found = dict.fromkeys([source for parent in node.parents() for source in self.sources(parent)])
                 if node in plan.stored:
                     found[node] = None
                 known[node] = tuple(found)

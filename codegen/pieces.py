@@ -7,7 +7,7 @@ at shifted places, or take zeros. So a gradient of stencils is one kernel: a sum
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
@@ -34,13 +34,20 @@ def read_in_pieces(graph: Graph) -> Graph:
     if not arrays:
         return graph
     users, roots = users_of(graph, {*arrays, *(p for n in arrays for p in n.parents())}), set(graph.roots())
-    candidates = {node: _indices(node) for node in arrays if node not in roots and _suits(node, users)}
+    boxes: dict[object, _Boxes] = {}  # most arrays are put together as others are
+    candidates: dict[Node, _Boxes] = {}
+    for node in arrays:
+        if node not in roots and _suits(node, users):
+            key = (id(node.type), id(node.attrs)) if node.op.name == "embed" else node
+            found = boxes.get(key)
+            if found is None:
+                found = boxes[key] = _boxes(node)
+            candidates[node] = found
     if not candidates:
         return graph
-    cut = {node: cuts(node.type.shape, indices) for node, indices in candidates.items()}
     every: dict[Shape, list[set[int]]] = {}
-    for node, own in cut.items():
-        every[node.type.shape] = _wider(every.get(node.type.shape), own)
+    for one in boxes.values():
+        every[one.shape] = _wider(every.get(one.shape), one.cut)
     places: dict[Shape, list[set[int]]] = {}
     new: dict[Any, Node] = {}
     changed = new.keys()
@@ -48,16 +55,36 @@ def read_in_pieces(graph: Graph) -> Graph:
     for old in graph.nodes:
         node = old if changed.isdisjoint(old.inputs) else rewired(old, new)
         if old in candidates:
-            shape, own = old.type.shape, cut[old]
-            wider = _wider(places.get(shape), own)
-            repeated = any(more and len(known) > ALONG for more, known in zip(own, every[shape], strict=True))
-            if not repeated and prod([len(known) + 1 for known in wider]) <= PARTS:
-                places[shape] = wider
-                node = Node(PIECES, node.inputs, (shape, candidates[old]), old.type, old.name, old.origin)
+            one = candidates[old]
+            if one.read is None:  # places are only added: what fits, or doesn't, goes on to
+                wider = _wider(places.get(one.shape), one.cut)
+                repeated = any(
+                    more and len(known) > ALONG for more, known in zip(one.cut, every[one.shape], strict=True))
+                one.read = not repeated and prod([len(known) + 1 for known in wider]) <= PARTS
+                if one.read:
+                    places[one.shape] = wider
+            if one.read:
+                node = Node(PIECES, node.inputs, (one.shape, one.indices), old.type, old.name, old.origin)
         if node is not old:
             new[old] = node
         nodes.append(node)
     return graph.map_roots(nodes, lambda o: new.get(o, o)) if new else graph
+
+
+@dataclass(slots=True)
+class _Boxes:
+    """How an array is put together: a basic index for each piece, the places at which these cut the loops over each
+    dim, and whether it is read in pieces, when that is decided."""
+
+    shape: Shape
+    indices: tuple[tuple[Any, ...], ...]
+    cut: list[set[int]]
+    read: bool | None = None
+
+
+def _boxes(node: Node) -> _Boxes:
+    indices = _indices(node)
+    return _Boxes(node.type.shape, indices, cuts(node.type.shape, indices))
 
 
 def _wider(known: list[set[int]] | None, more: list[set[int]]) -> list[set[int]]:

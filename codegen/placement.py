@@ -290,10 +290,12 @@ class Placement:
 def _users(graph: Graph) -> dict[Node, list[Node]]:
     """The views of each value, and all that read a slice write."""
     users: dict[Node, list[Node]] = {}
+    written = {node for node in graph.nodes if node.op.name == "slice_scatter"}
     for node in graph.nodes:
-        for parent in node.inputs:
-            if isinstance(parent, Node) and (node.op.kind == "view" or parent.op.name == "slice_scatter"):
-                users.setdefault(parent, []).append(node)
+        if node.op.kind == "view" or (written and not written.isdisjoint(node.inputs)):
+            for parent in node.parents():
+                if node.op.kind == "view" or parent in written:
+                    users.setdefault(parent, []).append(node)
     return users
 
 

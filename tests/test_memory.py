@@ -35,9 +35,7 @@ def live(lifetimes: list[tuple[Buffer, int, int]]) -> int:
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 12), st.integers(0, 5)), max_size=30), st.booleans())
 def test_no_two_values_overlap(drawn: list[tuple[int, int, int]], few: bool) -> None:
     lifetimes = values(*((units, first, first + length) for units, first, length in drawn))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(memory, "FEW", 1000 if few else 0)
-        offsets, size = plan_memory(lifetimes)
+    offsets, size = memory._by_size(lifetimes) if few else plan_memory(lifetimes)
     places = [(offsets[b], offsets[b] + max(b.nbytes, 1), first, last) for b, first, last in lifetimes]
     assert all(start % ALIGNMENT == 0 and stop <= size for start, stop, _, _ in places)
     for number, (start, stop, first, last) in enumerate(places):
@@ -46,12 +44,17 @@ def test_no_two_values_overlap(drawn: list[tuple[int, int, int]], few: bool) -> 
     assert live(lifetimes) * ALIGNMENT <= size <= sum(max(b.nbytes, 1) + ALIGNMENT - 1 for b, _, _ in lifetimes)
 
 
-@pytest.mark.parametrize("few", [1000, 0])
-def test_a_large_place_is_split_and_put_together_again(few: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "FEW", few)
+@pytest.mark.parametrize("plan", [plan_memory, memory._by_size])
+def test_a_large_place_is_split_and_put_together_again(plan: Any) -> None:
     lifetimes = values((8, 0, 1), (3, 2, 3), (5, 2, 4), (8, 5, 6), (9, 7, 8), (2, 8, 9))
-    _, size = plan_memory(lifetimes)
+    _, size = plan(lifetimes)
     assert size == live(lifetimes) * ALIGNMENT == 11 * ALIGNMENT
+
+
+def test_few_values_are_placed_by_size_where_that_takes_less() -> None:
+    lifetimes = values((1, 0, 1), (1, 0, 2), (3, 2, 3))  # the first leaves a gap below the second
+    assert memory._by_time(lifetimes)[1] == 5 * ALIGNMENT
+    assert plan_memory(lifetimes)[1] == live(lifetimes) * ALIGNMENT == 4 * ALIGNMENT
 
 
 def test_long_programs_are_planned_in_one_walk() -> None:
