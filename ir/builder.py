@@ -55,6 +55,8 @@ NUMPY = NumpyBuilder()
 def value_key(value: Any) -> Hashable:
     """A key under which literals and attributes are the same value: 1, 1.0, True, 0.0 and -0.0 all differ."""
     kind = value.__class__
+    if kind is int:
+        return kind, value
     if kind is tuple:
         return tuple([value_key(v) for v in value])
     if kind is slice:

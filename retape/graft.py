@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from retape.ir import Effect, Graph, Guard, Node
@@ -76,6 +77,16 @@ class Graft:
         own: list[Node] = []
         segment = Segment(parent, value, own, [self._action(a) for a in actions])
         new, owner, export = self.new, self.tree.owner, self.tree.export
+        read: list[Any] = [*dict.fromkeys(chain.from_iterable([node.inputs for node in nodes]))]
+        made = set(nodes)
+        if all(operand in made or self.current(operand) is operand for operand in read):  # of a tree's first trace
+            own += nodes
+            new.update(zip(nodes, nodes, strict=True))
+            owner.update(dict.fromkeys(nodes, segment))
+            for operand in read:
+                if operand not in made and operand.__class__ is Node:
+                    export(operand, segment)
+            return segment
         for node in nodes:
             for operand in node.inputs:
                 if operand.__class__ is Node and new.get(operand) is not operand:  # the tree's own are another's

@@ -89,11 +89,14 @@ def _carry_out(op: Op, operands: tuple[Any, ...], arrays: list[Any], attrs: tupl
         _mark_view(out, operands[0], op, attrs)
     recorded = requires and state.grad_enabled and op.differentiable and result.dtype.kind in "fc"
     if recorded or tracer is not None:
-        # `apply` is called by retape's own functions alone
-        place = site(4) if tracer is None else site(4, tracer.places)
+        place = None
+        if recorded or not tracer.note:  # type: ignore[union-attr]
+            # `apply` is called by retape's own functions alone
+            place = site(4) if tracer is None else site(4, tracer.places)
         if tracer is not None:
             tracer.record(op, operands, attrs, out, requires and not recorded, place)
         if recorded:
+            assert place is not None
             out._requires_grad = True
             out._grad_fn = GradNode.record(op, operands, attrs, out, place)
             if tracer is not None and tracer.formulas is not None:

@@ -222,6 +222,8 @@ def _derive(
             return
     values = _values(node, on_tensors) if node.saved is not None else node.literals
     rules = op.rules
+    tracer = state.tracer
+    formulas = tracer is not None and tracer.formulas is not None  # of extents
     for index, edge in enumerate(node.edges):
         if edge is None or (useful is not None and id(edge) not in useful):
             continue
@@ -229,11 +231,12 @@ def _derive(
         part = (rule.conjugated if node.dtype.kind == "c" else rule.call or rule)(b, ct, node, values, index)
         if part is None:
             continue
-        if on_tensors:
-            extents, shape = part.shape, edge.shape  # with formulas, perhaps
+        if formulas:
+            extents, shape = part.shape, edge.shape
             alike = same_shape(extents, shape)
         else:
-            extents, shape = part.shape, edge._data.shape if isinstance(edge, Tensor) else edge.shape
+            extents = part._data.shape if on_tensors else part.shape
+            shape = edge._data.shape if isinstance(edge, Tensor) else edge.shape
             alike = extents == shape
         if not alike:
             part = sum_to(b, part, extents, shape)

@@ -62,10 +62,11 @@ def user_file(path: str) -> None:
     _internal[path] = False
 
 
-def site(depth: int = 1, known: dict[tuple[int, int], Site] | None = None) -> Site:
+def site(depth: int = 1, known: dict[int, dict[int, Site]] | None = None) -> Site:
     """The user's code and instruction that led here; decoded to a `Span` only when it is shown.
 
-    `depth` counts the frames above that are known to be retape's own; `known` holds one object for each place.
+    `depth` counts the frames above that are known to be retape's own; `known` holds one object for each place,
+    by the id of its code and by the instruction.
     """
     try:
         frame = sys._getframe(depth)
@@ -75,8 +76,16 @@ def site(depth: int = 1, known: dict[tuple[int, int], Site] | None = None) -> Si
         if frame.f_back is None:
             break
         frame = frame.f_back
-    place = frame.f_code, frame.f_lasti
-    return place if known is None else known.setdefault((id(place[0]), place[1]), place)
+    code, instruction = frame.f_code, frame.f_lasti
+    if known is None:
+        return code, instruction
+    here = known.get(id(code))
+    if here is None:
+        here = known[id(code)] = {}
+    place = here.get(instruction)
+    if place is None:
+        place = here[instruction] = code, instruction
+    return place
 
 
 def span_of(place: Site | None) -> Span | None:

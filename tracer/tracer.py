@@ -12,6 +12,7 @@ from retape.ir import CATALOGUE, Array, Effect, GraphBuilder, Guard, Node, Op, T
 from retape.ir.errors import RetapeError, UnsupportedOp
 from retape.ir.extents import plain
 from retape.ir.graph import Origin
+from retape.ir.types import row_major
 
 from .apply import located
 from .environment import Environment
@@ -51,7 +52,7 @@ class Tracer:
         self.first = next_sequence()  # nodes of autograd with this number or later belong to the trace
         self.entered: dict[Site, list[Any]] = {}  # arrays that became operands, by where that was
         self.prints: list[tuple[Any, list[Tensor]]] = []  # calls of `rt.debug.print`, and copies of what they showed
-        self.places: dict[tuple[int, int], Site] = {}  # one object for each, however often a loop comes by
+        self.places: dict[int, dict[int, Site]] = {}  # one object for each, however often a loop comes by
         self._bound: list[Tensor] = []
         self._roots: dict[int, tuple[Any, Tensor]] = {}  # arrays from outside, and the first tensor over each
         self._outside: dict[int, Any] = {}  # version counters of memory that lives outside the trace
@@ -218,10 +219,13 @@ class Tracer:
             inputs.append(operand)
         origin: Origin = self.note or place or site(1, self.places)
         node: Any
+        if numbers:
+            numbers = self.builder.shared(numbers)
         if strong and not weak:
-            node = self.builder.append(op, tuple(inputs), self.builder.shared(numbers), type_of(out._data), origin)
+            data = out._data
+            node = self.builder.append(op, tuple(inputs), numbers, row_major(data.dtype, data.shape), origin)
         else:
-            node = self.builder.emit(op, tuple(inputs), self.builder.shared(numbers), origin=origin,
+            node = self.builder.emit(op, tuple(inputs), numbers, origin=origin,
                                      type=None if weak else type_of(out._data))
         if self.formulas is not None:
             self.formulas.note(node, given, attrs)
