@@ -12,7 +12,6 @@ from retape.ir import CATALOGUE, Array, Effect, GraphBuilder, Guard, Node, Op, T
 from retape.ir.errors import RetapeError, UnsupportedOp
 from retape.ir.extents import plain
 from retape.ir.graph import Origin
-from retape.ir.types import row_major
 
 from .apply import located
 from .environment import Environment
@@ -219,14 +218,11 @@ class Tracer:
             inputs.append(operand)
         origin: Origin = self.note or place or site(1, self.places)
         node: Any
-        if numbers:
-            numbers = self.builder.shared(numbers)
+        shared = self.builder.shared(numbers) if numbers else ()
         if strong and not weak:
-            data = out._data
-            node = self.builder.append(op, tuple(inputs), numbers, row_major(data.dtype, data.shape), origin)
+            node = self.builder.append(op, tuple(inputs), shared, type_of(out._data), origin)
         else:
-            node = self.builder.emit(op, tuple(inputs), numbers, origin=origin,
-                                     type=None if weak else type_of(out._data))
+            node = self.builder.emit(op, tuple(inputs), shared, origin=origin, type=None if weak else type_of(out._data))
         if self.formulas is not None:
             self.formulas.note(node, given, attrs)
         if cut and node.type.dtype.is_differentiable:
