@@ -217,12 +217,12 @@ class Tracer:
                         strong = True
             inputs.append(operand)
         origin: Origin = self.note or place or site(1, self.places)
-        node: Any
         shared = self.builder.shared(numbers) if numbers else ()
         if strong and not weak:
-            node = self.builder.append(op, tuple(inputs), shared, type_of(out._data), origin)
+            node: Any = self.builder.append(op, tuple(inputs), shared, type_of(out._data), origin)
         else:
-            node = self.builder.emit(op, tuple(inputs), shared, origin=origin, type=None if weak else type_of(out._data))
+            known = None if weak else type_of(out._data)
+            node = self.builder.emit(op, tuple(inputs), shared, origin=origin, type=known)
         if self.formulas is not None:
             self.formulas.note(node, given, attrs)
         if cut and node.type.dtype.is_differentiable:
