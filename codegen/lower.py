@@ -27,8 +27,8 @@ from .moved import compute_pieces
 from .panels import join_panels
 from .pieces import read_in_pieces
 from .placement import place, place_views
-from .places import find_places
 from .products import is_product, multiply
+from .routines import is_routine, run_routine
 from .steps import Draft, input_view
 from .sums import order_sums
 from .tiny import emit_tiny, suits
@@ -171,8 +171,8 @@ class _Lowering(Draft):
                 multiply(self, step)
             elif step in placement.assemblies:
                 finish(self, placement.assemblies[step])
-            elif step.op.name == "places":
-                find_places(self, step)
+            elif is_routine(step, self.strict):
+                run_routine(self, step)
             else:
                 self._host(step)
 

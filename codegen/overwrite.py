@@ -16,6 +16,7 @@ from .fuse import Group
 from .indexed import is_indexed
 from .order import Task
 from .products import is_product
+from .routines import is_routine, may_refuse
 from .stages import from_memory
 from .steps import Draft
 from .views import View, apply_view, undo_view
@@ -42,6 +43,8 @@ def can_fail(step: Task, strict: bool) -> bool:
     """Whether a step may end a call: it looks at indices, or runs outside native code."""
     if isinstance(step, Group):
         return any(map(is_indexed, step.nodes))
+    if is_routine(step, strict):
+        return may_refuse(step)
     return not is_assembled(step) and (strict or not is_product(step))
 
 

@@ -208,18 +208,26 @@ class Program:
                 elif isinstance(part, HostStep):
                     self._host(part, values, frame)
                 elif frame.status[0]:
-                    self._refused(frame, arrays)
+                    return self._refused(frame, arrays)
             if self._checked and frame.status[0]:
-                self._refused(frame, arrays)
+                return self._refused(frame, arrays)
             return [None if output is None else output.take(values) for output in self._outputs]
         finally:
             self._frames.append(frame)
 
-    def _refused(self, frame: _Frame, arrays: Sequence[Any]) -> None:
-        """A kernel has met an index out of bounds: have the interpreter raise the error, with the user's line."""
+    def _refused(self, frame: _Frame, arrays: Sequence[Any]) -> list[Any]:
+        """A kernel has met an index out of bounds, or a matrix it can't factor: have the interpreter raise the error,
+        with the user's line. Where only the kernel's rounding made a pivot 0, the interpreter's results count."""
         frame.status[0] = 0
-        run_nodes(self.graph, tuple(arrays))
-        raise AssertionError("a kernel reported an index out of bounds that the interpreter doesn't find")
+        graph, given = self.graph, tuple(arrays)
+        found: dict[Any, Any] = dict(run_nodes(graph, given))
+        written = iter(self.overwritten)
+        for effect, output in zip(graph.effects, self._outputs[len(self._outputs) - len(graph.effects):], strict=True):
+            if output is None:
+                np.copyto(arrays[next(written)], found.get(effect.value, effect.value))
+        operands = [*graph.outputs, *graph.saved, *(g.node for g in graph.guards), *(e.value for e in graph.effects)]
+        return [None if output is None else output.replaced(found.get(operand, operand))
+                for output, operand in zip(self._outputs, operands, strict=True)]
 
     def direct(self) -> Callable[..., Any] | None:
         """A function of the input arrays (as they lie in memory, all of them arrays) that gives what a call does. None
@@ -228,7 +236,7 @@ class Program:
             return None
         scope: dict[str, Any] = {"frames": self._frames, "new_frame": self._frame, "refused": self._refused}
         inputs = [f"v{index}" for index, _ in self._inputs]
-        check = f"if frame.status[0]: refused(frame, ({', '.join(inputs)},))"
+        check = f"if frame.status[0]: return refused(frame, ({', '.join(inputs)},))"
         lines = ["try: frame = frames.pop()", "except IndexError: frame = new_frame()"] if self._plan else []
         for index, make in self._fresh:
             scope[f"make{index}"] = make
@@ -304,6 +312,11 @@ class Output:
         # an input that is returned as it came needs no view of it
         self.plain = self.view is not None and self.view.offset == 0 \
             and self.view.buffer.numel == prod(self.view.shape) and self.view.is_row_major
+
+    def replaced(self, value: Any) -> Any:
+        """The result in the place of which the interpreter has given a value."""
+        return value if self.view is not None and self.view.buffer.kind == "input" and not self.copied \
+            else np.array(value, order="C")
 
     def take(self, values: Values) -> Any:
         return self.shown(None if self.view is None else values[self.index])

@@ -38,7 +38,11 @@ namespaces of these names.
 | call | where | meaning |
 |---|---|---|
 """
-GENERATED = frozenset({"cat", "places", "slice_scatter"})  # library operations with kernels of their own
+GENERATED = frozenset({"cat", "cumsum", "places", "slice_scatter"})  # library operations with kernels of their own
+AT_TIMES = {
+    "embed_sum": "where parts meet", "searchsorted": "for many rows", **dict.fromkeys(
+        ("cholesky", "slogdet", "solve"), "for matrices beyond 64"),
+}
 PRODUCTS = frozenset({"matmul", "matmul_add"})
 
 
@@ -48,8 +52,8 @@ def compiled(op: Op) -> str:
         return {"view": "view", "source": "constant"}[op.kind]
     if op.kind == "pointwise" and not op.kernel:
         return "kernel" if element_types(op) == "integers" else "kernel for integers, host step for floats"
-    if op.name == "embed_sum":
-        return "kernel, or a host step where parts meet"
+    if op.name in AT_TIMES:
+        return f"kernel, or a host step {AT_TIMES[op.name]}"
     if op.kind in ("gather", "scatter", "embed") or op.kernel or op.name in GENERATED:
         return "kernel"
     if op.name == "opaque":

@@ -1,0 +1,151 @@
+"""Operations with kernels of their own: running sums, searches, and the linear algebra of small matrices."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import retape as rt
+from retape.codegen import program, stops
+from retape.codegen.lower import HostStep, lower
+from retape.ir.errors import InvalidOperands
+from retape.ir.interpreter import run_nodes
+from tests.support import executions
+
+RNG = np.random.default_rng(0)
+A = RNG.standard_normal((2, 3, 5, 5)) + 3.0 * np.eye(5)
+B = RNG.standard_normal((2, 3, 5, 4))
+S = A @ np.swapaxes(A, -1, -2)
+ROW = np.sort(np.round(RNG.standard_normal(40), 1))
+
+
+def hosts(function: Callable[..., Any], *arrays: Any, strict: bool = False) -> int:
+    """How many steps of a function run outside native code, after all executions have agreed."""
+    graph = rt.compile(function).specialize(*arrays).graph
+    found = executions(graph, arrays)
+    for name, results in found.items():
+        for result, wanted in zip(results, found["interpreter"], strict=True):
+            np.testing.assert_allclose(result, wanted, rtol=1e-9, atol=1e-9, err_msg=name)
+    return sum(isinstance(step, HostStep) for step in lower(graph, strict).steps)
+
+
+@pytest.mark.parametrize("function", [
+    lambda a, b: rt.linalg.solve(a, b),
+    lambda a, b: rt.linalg.solve(a[0, 0], b[1, 2, :, 0]),  # other places in memory than its beginning
+    lambda a, b: rt.linalg.solve(a.transpose(-1, -2).transpose(0, 1), b.transpose(0, 1)),
+    lambda a, b: rt.linalg.solve(a[:, :1], b[1:, :, :, 1:]),  # a batch that is broadcast
+    lambda a, b: rt.linalg.solve(a[0, 0, :2, :2], b[..., :2, :]),
+    lambda a, b: rt.linalg.solve(a.flip(0), b.flip(3)),
+    lambda a, b: rt.linalg.solve_triangular(a, b, upper=False),
+    lambda a, b: rt.linalg.solve_triangular(a.transpose(-1, -2)[1:], b[:, 1:2], upper=True),
+    lambda a, b: rt.linalg.cholesky(a @ a.transpose(-1, -2) + 0.0)[..., 1:],
+    lambda a, b: rt.linalg.slogdet(a.transpose(0, 1).flip(2)),
+    lambda a, b: rt.linalg.inv(a[..., 1:, 1:]) + rt.linalg.det(a)[..., None, None],
+], ids=range(11))
+def test_small_matrices_are_factored_by_kernels(function: Callable[..., Any]) -> None:
+    assert hosts(function, A, B) == 0
+    assert hosts(function, A, B, strict=True) > 0  # LAPACK's own bits
+
+
+@pytest.mark.parametrize("dim", [0, 1, 2])
+def test_running_sums_are_kernels(dim: int) -> None:
+    x = RNG.standard_normal((6, 7, 8))
+    for given in (x, np.round(x).astype(np.int32), x.astype(np.float32), x > 0):
+        assert hosts(lambda x: (rt.cumsum(x, dim), rt.cumsum(x.permute(2, 0, 1).flip(dim)[1:], dim)), given) == 0
+    assert np.array_equal(rt.compile(lambda x: rt.cumsum(x, dim), numerics="strict")(x), np.cumsum(x, dim))
+    assert hosts(rt.func.grad(lambda x: (rt.cumsum(x, dim) ** 2).sum()), x) == 0
+
+
+@pytest.mark.parametrize("right", [False, True])
+def test_searches_are_kernels(right: bool) -> None:
+    values = np.concatenate([ROW, RNG.standard_normal(30), [np.nan, np.inf, -np.inf]])
+    behind = np.append(ROW, [np.nan, np.nan])
+    for row in (ROW, behind, ROW[:1], np.repeat(ROW, 2)[::2]):
+        for given in (values, values[::-1], values[:4].reshape(2, 2).T, np.float64(0.3)):
+            assert hosts(lambda row, v: rt.searchsorted(row, v, right=right), row, np.asarray(given)) == 0
+    numbers = np.array([3, 3, 5, 9])
+    assert hosts(lambda row, v: rt.searchsorted(row, v, right=right), numbers, np.arange(12)) == 0
+
+
+def test_matrices_beyond_a_size_are_lapacks() -> None:
+    large = RNG.standard_normal((65, 65)) + 20.0 * np.eye(65)
+    assert hosts(rt.linalg.solve, large, large[:, :2]) == 1
+    assert hosts(rt.linalg.solve, large[:64, :64], large[:64, :2]) == 0
+
+
+def test_what_cannot_be_solved_is_an_error_of_the_users_line() -> None:
+    @rt.compile
+    def solved(a: Any, b: Any) -> Any:
+        return rt.linalg.solve(a * 2.0, b)
+
+    good, bad, right = np.eye(3), np.ones((3, 3)), np.ones(3)
+    for _ in range(2):
+        np.testing.assert_array_equal(solved(good, right), right / 2.0)
+    with pytest.raises(InvalidOperands, match=r"test_routines\.py.*rt\.linalg\.solve"):
+        solved(bad, right)
+    np.testing.assert_array_equal(solved(good, right), right / 2.0)
+    factor = rt.compile(rt.linalg.cholesky)
+    for _ in range(2):
+        factor(good)
+    with pytest.raises(np.linalg.LinAlgError):
+        factor(-good)
+    lower = rt.compile(lambda a, b: rt.linalg.solve_triangular(a, b, upper=False))
+    for _ in range(2):
+        lower(good, right[:, None])
+    with pytest.raises(InvalidOperands):
+        lower(np.diag([1.0, 0.0, 2.0]), right[:, None])
+
+
+@rt.compile
+def relaxed(x: Any, a: Any) -> Any:
+    """Writes to an argument in place."""
+    x += rt.linalg.solve(a, x)
+    return x.sum(0)
+
+
+def test_a_call_that_fails_changes_nothing() -> None:
+    """What is written in place is written behind the last matrix that is factored."""
+    x = rt.from_numpy(np.ones((3, 100)))
+    for _ in range(3):
+        relaxed(x, rt.from_numpy(np.eye(3)))
+    assert bool((x == 8.0).all())
+    with pytest.raises(InvalidOperands):
+        relaxed(x, rt.from_numpy(np.zeros((3, 3))))
+    assert bool((x == 8.0).all())
+
+
+def test_a_pivot_that_only_a_kernel_finds_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The interpreter's results are those of the call then: outputs, and what effects write."""
+    one, none = rt.from_numpy(np.eye(3)), rt.from_numpy(np.zeros((3, 3)))
+    x = rt.from_numpy(np.ones((3, 100)))
+    for _ in range(2):
+        relaxed(x, one)
+    monkeypatch.setattr(program, "run_nodes", lambda graph, arrays: run_nodes(
+        graph, tuple(np.eye(3) if array.shape == (3, 3) else array for array in arrays)))
+    assert relaxed(x, none).tolist() == [24.0] * 100 and bool((x == 8.0).all())
+    solved = rt.compile(rt.linalg.solve)
+    for matrix in (np.eye(3), np.eye(3), np.zeros((3, 3))):
+        assert solved(matrix, np.arange(3.0)).tolist() == [0.0, 1.0, 2.0]
+
+
+def test_a_loop_that_looks_at_values_stays_in_native_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Newton's method with a system in each step."""
+    @rt.compile
+    def root(x: Any) -> Any:
+        while True:
+            r = rt.stack([x[0] ** 2 + x[1] - 3.0, x[0] - x[1] ** 2])
+            if r.abs().max() < 1e-12:
+                return x
+            one = rt.ones_like(x[0])
+            j = rt.stack([rt.stack([2.0 * x[0], one]), rt.stack([one, -2.0 * x[1]])])
+            x = x - rt.linalg.solve(j, r)
+
+    start = np.array([1.5, 1.5])
+    expected = root(start)
+    monkeypatch.setattr(stops.Host, "act", None)  # no step may run outside native code
+    for _ in range(3):
+        np.testing.assert_allclose(root(start), expected, rtol=1e-14)
+    assert root.traces == 1
