@@ -336,8 +336,10 @@ def strided(base: Any, view: View) -> Any:
         return base
     if 0 in view.shape:
         return np.empty(view.shape, base.dtype)
-    flat = base.reshape(-1) if base.flags.c_contiguous else as_strided(base, (_reach(base),), (size,))
-    return as_strided(flat[view.offset :], view.shape, tuple(s * size for s in view.strides))
+    steps = tuple([s * size for s in view.strides])
+    if base.flags.c_contiguous:
+        return np.ndarray(view.shape, base.dtype, base, view.offset * size, steps)
+    return as_strided(as_strided(base, (_reach(base),), (size,))[view.offset :], view.shape, steps)
 
 
 def _reach(base: Any) -> int:

@@ -270,7 +270,7 @@ def sorts_and_solves(a: Any) -> Any:
     """Operations outside native code between looks."""
     v = rt.ones(3, dtype=rt.float64)
     for _ in range(20):
-        w = rt.linalg.solve(a, v)
+        w = rt.linalg.solve(a, v) + 0.0 * rt.linalg.pinv(a)[0]
         w = w / w.norm()
         if (w - v).abs().max() < 1e-3:
             break

@@ -257,17 +257,18 @@ def test_an_index_is_checked_before_anything_is_written() -> None:
     np.testing.assert_array_equal(table.numpy(), 2 * array(0, 700))
 
 
-def test_a_host_step_fails_before_anything_is_written() -> None:
+@pytest.mark.parametrize("n", [20, 70])  # a kernel, LAPACK
+def test_a_matrix_that_is_singular_fails_before_anything_is_written(n: int) -> None:
     def step(a: Any, x: Any) -> None:
         x.mul_(2)
         a.sub_(rt.linalg.inv(a))
 
     compiled = rt.compile(step)
-    regular = rt.from_numpy(array(3, 20, 20) + 20 * np.eye(20))
+    regular = rt.from_numpy(array(3, n, n) + n * np.eye(n))
     for _ in range(2):
         compiled(regular.clone(), tensor())
     assert len(compiled.specialize(regular, tensor())._code.program.overwritten) == 2
-    singular, x = rt.zeros(20, 20, dtype=rt.float64), tensor()
+    singular, x = rt.zeros(n, n, dtype=rt.float64), tensor()
     with pytest.raises(Exception, match="singular"):
         compiled(singular, x)
     assert not singular.numpy().any()

@@ -149,3 +149,26 @@ def test_a_loop_that_looks_at_values_stays_in_native_code(monkeypatch: pytest.Mo
     for _ in range(3):
         np.testing.assert_allclose(root(start), expected, rtol=1e-14)
     assert root.traces == 1
+
+
+@pytest.mark.parametrize("function", [
+    lambda a: rt.linalg.slogdet(a),  # parts of one array
+    lambda a: (a * 2.0)[:, ::2].T,
+    lambda a: ((a + 1.0).flip(0), (a + 1.0)[1:, 0], (a + 1.0)[:0]),
+    lambda a: rt.linalg.qr(a)[1],  # outside native code
+    lambda a: (a[0], a * 1.0, a),
+], ids=range(5))
+def test_the_short_way_in_gives_views_and_what_host_steps_make(function: Callable[..., Any]) -> None:
+    compiled = rt.compile(function)
+    a = A[0, 0].copy()
+    compiled(a)
+    general = compiled(a)
+    assert compiled._entry is not None
+    for given in (a, a * 2.0):
+        short, eager = compiled._entry((given,), {}), function(rt.from_numpy(given))
+        leaves = zip(*(found if isinstance(found, tuple) else (found,) for found in (short, eager)), strict=True)
+        for one, other in leaves:
+            np.testing.assert_allclose(one, other.numpy(), rtol=1e-12)
+            assert type(one) is (np.float64 if other.ndim == 0 else np.ndarray)
+            assert np.shares_memory(one, given) == np.shares_memory(other.numpy(), given)
+    assert type(general) is type(short)
