@@ -124,8 +124,10 @@ HARD: dict[str, list[float]] = {
     "acosh": [2.0**28, 2.0**13, 1 + 2.0**-52, 1 + 2.0**-23, 1e155],
     "atanh": [0.25, 0.5, 1 - 2.0**-53, 1 - 2.0**-24],
     "cbrt": [8.0, 1e-300, 27.0],
-    "lgamma": [1.0, 2.0, 1.25, 2.5, 3.5, 4.5, 2.5563e305, 4e36, 1e-17],
-    "digamma": [1.0, 2.0, 3.0, 4.0, 1.4616321449683622, 1e-17],
+    "lgamma": [1.0, 2.0, 1.25, 2.5, 3.5, 4.5, 2.5563e305, 4e36, 1e-17, -2.457024738220801, -3.955294284858598,
+               -4.039361839740537, -15.000000000000755, -16.99999999999999, -24.000000000000004],
+    "digamma": [1.0, 2.0, 3.0, 4.0, 1.4616321449683622, 1e-17, -0.504083008264455, -2.610720868444145,
+                -5.667162441556886, -5162396.93362833, -1e9 - 0.0629],
 }
 SPECIAL = [0.0, -0.0, 1.0, -1.0, 0.5, -0.5, 2.0, -2.0, 3.0, -3.0, np.inf, -np.inf, np.nan, 5e-324, -5e-324, 1e-310]
 SPECIAL += [1e-45, -1e-45, 2.0**-1022, 2.0**-126, 3.4028234663852886e38, sys.float_info.max, -sys.float_info.max]
@@ -210,7 +212,8 @@ def _ulps(got: float, true: mp.mpf, ty: str) -> float:
 def _error(name: str, ty: str, arguments: tuple[float, ...], got: float, true: mp.mpf) -> float:
     """The error in the units of `vmath.ULP`."""
     if name in ("lgamma", "digamma") and arguments[0] < 0 and np.isfinite(got):
-        unit = max(mp.mpf(1), abs(true)) * mp.mpf(2) ** (-51 if ty == "f64" else -23)
+        reflected = EXACT[name](1 - mp.mpf(arguments[0]))
+        unit = max(mp.mpf(1), abs(true), abs(reflected)) * mp.mpf(2) ** (1 - PRECISION[ty][0])
         return float(abs(mp.mpf(got) - true) / unit)
     return _ulps(got, true, ty)
 

@@ -78,8 +78,8 @@ NAMES = frozenset(_FUNCTIONS)
 ULP: dict[str, float] = {**dict.fromkeys(NAMES, 2.0), "lgamma": 4.0, "digamma": 4.0}
 """Bound of the error in units in the last place, the same for f64 and f32.
 
-For lgamma and digamma it holds for x > 0; below, where they have zeros without a formula, the error is at most
-4 ULP of the larger of 1 and |value|, twice that in f64.
+For lgamma and digamma it holds for x > 0. Below they are differences, with zeros without a formula: the error is at
+most 4 ULP of the largest of 1, |value| and |value at 1 - x|.
 """
 
 
