@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from retape.tracer.tree import LEAF
 
 from .call import Call
 
-__all__ = ["Arguments", "Default", "Unwritten", "Writer", "made"]
+__all__ = ["Arguments", "Default", "Unwritten", "Writer", "form", "made"]
 
 
 class Unwritten(Exception):
@@ -25,6 +25,19 @@ class Default:
     """An argument that isn't given."""
 
     value: Any
+
+
+def form(
+    make: Callable[[tuple[Any, ...], dict[str, Any]], Call], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[str, list[str | Default]]:
+    """What calls of other forms have, and the expressions of the arguments, or defaults, of one of this form, in the
+    order in which `make` makes a call of them."""
+    marks = {object(): f"args[{i}]" for i in range(len(args))}
+    named = {name: object() for name in kwargs}
+    given = make(tuple(marks), named).given
+    marks.update((mark, f"kwargs[{name!r}]") for name, mark in named.items())
+    head = f"len(args) != {len(args)} or " + (f"tuple(kwargs) != {tuple(kwargs)!r}" if kwargs else "kwargs")
+    return head, [marks[value] if type(value) is object and value in marks else Default(value) for value in given]
 
 
 class Writer:

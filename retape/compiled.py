@@ -27,7 +27,7 @@ from retape.tracer.state import state
 from retape.tracer.tensor import Tensor
 from retape.tracer.trace import Recorded, trace
 
-from .arguments import Default
+from .arguments import form
 from .call import Call
 from .effects import Setting
 from .entry import MISS, Entry, make_entry
@@ -43,7 +43,7 @@ CHECK = "RETAPE_CHECK"
 _number = itertools.count()
 SIGNATURES = 4096  # for more, what serves a call is looked for anew
 ENTRIES = 8  # short ways that a call tries
-PATTERNS = 256  # forms of calls that are counted
+PATTERNS = 256  # forms of calls that are remembered
 LONG, LONGEST = 64, 2000  # arguments and names: with more the short way isn't made later, and isn't made
 OTHERS = 32  # groups of traces that are kept for surroundings that may come back
 
@@ -75,7 +75,8 @@ class CompiledFunction:
         self._methods: WeakValueDictionary[int, CompiledFunction] = WeakValueDictionary()  # of instances
         self._entry: Entry | None = None  # the one that served last
         self._entries: list[Entry] = []
-        self._patterns: dict[Any, int] = {}  # forms of calls, and how many have taken the general way
+        # by forms of calls: their short ways, None where there is none, or how many have taken the general way so far
+        self._patterns: dict[Any, Entry | int | None] = {}
         self._known: dict[Any, list[Group]] = {}
         self._templates = Templates()
         self._eager_keys: set[Any] = set()  # signatures that run eagerly for good
@@ -134,22 +135,16 @@ class CompiledFunction:
         size = len(call.leaves) + len(group.environment.paths)
         if len(self._patterns) >= PATTERNS:
             self._patterns.clear()
-        calls = self._patterns[pattern] = self._patterns.get(pattern, 0) + 1
-        if calls != 1 + min(size, LONG) // 8 or size > LONGEST:  # making it takes as long as some general calls
-            return
-        entry = make_entry(known, group, call, *self._taken(args, kwargs))
-        if entry is not None:
-            self._entries = [entry, *self._entries[:ENTRIES - 1]]
+        entry = self._patterns.get(pattern, 0)
+        if isinstance(entry, int):
+            entry += 1
+            if entry == 1 + min(size, LONG) // 8 and size <= LONGEST:  # making it takes as long as some general calls
+                entry = make_entry(known, group, call, *form(self._call, args, kwargs))
+            self._patterns[pattern] = entry
+        if callable(entry):
             self._entry = entry
-
-    def _taken(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[str, list[str | Default]]:
-        """What calls of other forms have, and the expressions of the arguments, or defaults, of one of this form."""
-        marks = {object(): f"args[{i}]" for i in range(len(args))}
-        named = {name: object() for name in kwargs}
-        marks.update((mark, f"kwargs[{name!r}]") for name, mark in named.items())
-        given = self._call(tuple(marks)[:len(args)], named).given
-        head = f"len(args) != {len(args)} or " + (f"tuple(kwargs) != {tuple(kwargs)!r}" if kwargs else "kwargs")
-        return head, [marks[value] if type(value) is object and value in marks else Default(value) for value in given]
+            if entry not in self._entries:
+                self._entries = [entry, *self._entries[:ENTRIES - 1]]
 
     def _find(self, call: Call, commit: bool = True) -> tuple[Specialization, list[Any]] | None:
         """The trace that holds for a call, and its results; the group that held last is tried first."""

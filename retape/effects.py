@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from retape.ir.recipes import Recipe
 from retape.tracer.changes import Change, Value
 from retape.tracer.formulas import ExtentOf
 from retape.tracer.numbers import NumberTensor
-from retape.tracer.outside import DataBind, GradOf, overlapping
+from retape.tracer.outside import DataBind, GradBind, GradOf, overlapping
 from retape.tracer.paths import ABSENT, Path
 from retape.tracer.randomness import Draw
 from retape.tracer.tensor import Tensor, wrap
@@ -118,44 +119,52 @@ class Effects:
             if write.output is not None:
                 out = outputs[write.output]
                 target._grad_fn, target._requires_grad = out._grad_fn, out._requires_grad
-        for bind in self.binds:
-            owner = here.get(bind.owner)
-            if isinstance(bind, DataBind):
-                owner._data = outputs[bind.output]._data
-            else:
-                owner._grad = outputs[bind.output] if bind.output is not None \
-                    else None if bind.value is None else here.get(bind.value)
-        for change in self.changes:
-            _carry_out(change, here, outputs)
+        binds = [self._bound_to(bind, here, outputs) for bind in self.binds]
+        steps = [_prepared(change, here, outputs) for change in self.changes]  # nothing leads elsewhere yet
+        for owner, name, value in binds:
+            setattr(owner, name, value)
+        for step in steps:
+            step()
+
+    def _bound_to(self, bind: GradBind | DataBind, here: Setting, outputs: list[Tensor]) -> tuple[Any, str, Any]:
+        """A tensor, which of its fields is bound, and to what."""
+        owner = here.get(bind.owner)
+        if isinstance(bind, DataBind):
+            return owner, "_data", outputs[bind.output]._data
+        value = None if bind.value is None else here.get(bind.value)
+        return owner, "_grad", value if bind.output is None else outputs[bind.output]
 
     def repeat_on(self, here: Setting, outputs: list[Tensor]) -> None:
         """After the traced call, which got copies of the containers in its arguments: change these themselves."""
         for change in self.changes:
             if change.path.access == "argument":
-                _carry_out(change, here, outputs)
+                _prepared(change, here, outputs)()
 
 
-def _carry_out(change: Change, here: Setting, outputs: list[Tensor]) -> None:
-    """Rebind what a traced call has rebound."""
+def _prepared(change: Change, here: Setting, outputs: list[Tensor]) -> Callable[[], None]:
+    """What rebinds what a traced call has rebound; the values, and what they go into, are found at once."""
     path, new = change.path, change.new
 
     def made(value: Any) -> Any:
         return unflatten(value.structure, [_made(kind, what, here, outputs) for kind, what in value.leaves])
 
     if change.kind == "slot":
-        path.assign(new if new is ABSENT else made(new))
-        return
+        return partial(path.assign, new if new is ABSENT else made(new))
     container = here.home(path)
     if change.kind == "append":
-        container.extend(map(made, new))
-    elif change.kind == "list":
-        container[:] = [container[entry] if isinstance(entry, int) else made(entry) for entry in new]
-    else:
-        for key, value in new.items():
-            if value is ABSENT:
-                del container[key]
-            else:
-                container[key] = made(value)
+        return partial(container.extend, list(map(made, new)))
+    if change.kind == "list":
+        entries = [container[entry] if isinstance(entry, int) else made(entry) for entry in new]
+        return partial(container.__setitem__, slice(None), entries)
+    return partial(_update, container, {key: value if value is ABSENT else made(value) for key, value in new.items()})
+
+
+def _update(container: dict[Any, Any], new: dict[Any, Any]) -> None:
+    for key, value in new.items():
+        if value is ABSENT:
+            del container[key]
+        else:
+            container[key] = value
 
 
 def _made(kind: str, what: Any, here: Setting, outputs: list[Tensor]) -> Any:

@@ -35,7 +35,7 @@ class Outcome:
         self.numbers, self.containers = numbers, containers
         self.wrapped: set[int] = set()  # outputs that are wanted as tensors
         self._name = name
-        writer.scope.update(wrap=wrap, to_numpy=to_numpy, view_of=view_of)
+        writer.scope.update(ABSENT=ABSENT, wrap=wrap, to_numpy=to_numpy, view_of=view_of)
 
     def lines(self, barred: Sequence[Any] | None) -> list[str]:
         """Lines that carry out the effects and return the result. Of `barred` sources outputs seem to be made."""
@@ -55,8 +55,10 @@ class Outcome:
             else:
                 new = "None" if bind.value is None else self._name(bind.value)
                 lines.append(f"{owner}._grad = {new if bind.output is None else self._new(bind.output)}")
+        homes = {change.path: f"home{i}" for i, change in enumerate(effects.changes) if change.kind != "slot"}
+        lines += [f"{name} = {self._home(path)}" for path, name in homes.items()]  # nothing leads elsewhere yet
         for change in effects.changes:
-            lines += self._change(change)
+            lines += self._change(change, homes.get(change.path, ""))
         leaves = iter([self._result(kind, value) for kind, value in known.plan])
         return [*lines, f"return {made(known.structure, leaves, self.writer)}"]
 
@@ -76,18 +78,14 @@ class Outcome:
                 lines.append(f"{target}._grad_fn, {target}._requires_grad = {new}._grad_fn, {new}._requires_grad")
         return lines
 
-    def _change(self, change: Change) -> list[str]:
+    def _change(self, change: Change, home: str) -> list[str]:
         path, new = change.path, change.new
         if change.kind == "slot":
-            home = self.writer.constant(path.container)
-            key = self.writer.constant(path.key)
-            if path.access == "cell":
-                return [f"{home}.cell_contents = {self._value(new)}"]
             if new is ABSENT:
-                return [f"{home}.pop({key}, None)" if path.access == "item" else f"delattr({home}, {key})"]
-            return [f"{home}[{key}] = {self._value(new)}" if path.access == "item"
-                    else f"setattr({home}, {key}, {self._value(new)})"]
-        home = self._home(path)
+                return [f"{self.writer.constant(path)}.assign(ABSENT)"]
+            home, key, value = self.writer.constant(path.container), self.writer.constant(path.key), self._value(new)
+            return [{"cell": f"{home}.cell_contents = {value}", "item": f"{home}[{key}] = {value}"}.get(
+                path.access, f"setattr({home}, {key}, {value})")]
         if change.kind == "append":
             return [f"{home}.extend([{', '.join(map(self._value, new))}])"]
         if change.kind == "list":

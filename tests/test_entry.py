@@ -160,7 +160,51 @@ def differentiated(size: int) -> Any:
     return f, lambda i: (rt.tensor(np.arange(size) * 0.1 * i),), lambda: [w]
 
 
-WORLDS: list[Callable[[int], Any]] = [training, containers, captured, written, drawn, branching, differentiated]
+class Exchange:
+    """Names lead elsewhere in one call, and what they led to is changed."""
+
+    def __init__(self, size: int) -> None:
+        self.items, self.named = [rt.zeros(size)], {"old": rt.zeros(size), "more": rt.ones(size)}
+        self.log, self.a, self.b = [rt.zeros(size)], rt.ones(size), rt.zeros(size)
+        self.a.grad, self.b.grad = rt.ones(size) * 5, rt.ones(size) * 7
+
+    def step(self, x: Any) -> Any:
+        items, named, log = self.items, self.named, self.log
+        self.items, self.named, self.log = [x * 2], {"old": x + 1, "more": x * 3}, [x]
+        items[0] = x + 3
+        log.append(x)
+        named["old"] = x + 2
+        del named["more"]
+        self.a.grad, self.b.grad = self.b.grad, self.a.grad
+        self.a, self.b = self.b, self.a
+        return x + self.a
+
+
+def exchanged(size: int) -> Any:
+    world, seen = Exchange(size), list[Any]()
+    data = [rt.tensor(a) for a in np.random.default_rng(1).standard_normal((20, size))]
+
+    def arguments(i: int) -> Any:
+        seen.extend([world.items, world.named, world.log])
+        return (data[i],)
+
+    return world.step, arguments, lambda: [seen, world.items, world.named, world.log, world.a, world.b]
+
+
+def counted(size: int) -> Any:
+    calls, step = 0, 0.5
+
+    def f(x: Any, scale: float = 2.0) -> Any:
+        nonlocal calls, step
+        calls += 1
+        step = step * 0.5 + calls
+        return x * step * scale, calls
+
+    return f, lambda i: (rt.ones(size),), lambda: [calls, step]
+
+
+WORLDS: list[Callable[[int], Any]] = [training, containers, captured, written, drawn, branching, differentiated,
+                                          exchanged, counted]
 
 
 @pytest.mark.parametrize("size", [4, 20])  # arrays of at most 64 elements are written at the end
