@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from math import prod
 from operator import itemgetter
@@ -97,6 +98,7 @@ class Program:
         self.offsets, self.workspace_bytes = lowered.offsets, lowered.workspace
         self._plan = self._segments(lowered)
         self._checked = lowered.status in self._slots
+        self._hosts = any(isinstance(part, HostStep) for part in self._plan)
 
     def _value_index(self, buffer: Buffer) -> int:
         """The position of a buffer that isn't in the workspace among the values of a call."""
@@ -200,6 +202,11 @@ class Program:
         for index, make in self._fresh:
             values[index] = make()
         frame = self._frame()
+        with np.errstate(all="ignore") if self._hosts else nullcontext():
+            return self._run(arrays, values, frame)
+
+    def _run(self, arrays: Sequence[Any], values: Values, frame: _Frame) -> list[Any]:
+        """The results of a call whose inputs, constants and fresh arrays are in `values`; gives the frame back."""
         try:
             entries = iter(frame.entries)
             for part in self._plan:
@@ -232,7 +239,7 @@ class Program:
     def direct(self) -> Callable[..., Any] | None:
         """A function of the input arrays (as they lie in memory, all of them arrays) that gives what a call does. None
         where the program has host steps."""
-        if any(isinstance(part, HostStep) for part in self._plan):
+        if self._hosts:
             return None
         scope: dict[str, Any] = {"frames": self._frames, "new_frame": self._frame, "refused": self._refused}
         inputs = [f"v{index}" for index, _ in self._inputs]
@@ -289,10 +296,9 @@ class Program:
 
 
 def host_result(node: Node, operands: Sequence[Any]) -> Any:
-    """What an operation's eager form gives, contiguous. Raises its error, located."""
+    """What an operation's eager form gives, contiguous. Raises its error, located. Warnings are the caller's."""
     try:
-        with np.errstate(all="ignore"):
-            result = node.op.eager(*operands, *node.attrs)
+        result = node.op.eager(*operands, *node.attrs)
     except RetapeError as error:
         error.facts = (("where", node.note), *error.facts)
         raise

@@ -61,7 +61,8 @@ class Host(Stop):
     def act(self, frame: Frame, draw: Callable[[Any], Any] | None) -> None:
         bases = frame.bases
         operands = [o if place is None else _array(o, int(bases[place[0]]) + place[1]) for o, place in self.operands]
-        result = host_result(self.step.node, operands)
+        with np.errstate(all="ignore"):
+            result = host_result(self.step.node, operands)
         frame.put(self.base, result if result.flags.owndata else result.copy())
 
 

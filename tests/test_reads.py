@@ -178,6 +178,19 @@ def test_numpys_generators_are_loaded_by_who_wants_them() -> None:
     assert found.stdout.startswith("False ")
 
 
+@pytest.mark.parametrize(("line", "refused"), [
+    ("rt.fft.rfft(x).real", False), ("rt.erf(x)", False),  # libraries that load NumPy's generators
+    ("x * np.random.rand()", True), ("x + 0 * np.random.rand(312)[0]", True), ("x + (np.random.seed(0) or 0)", True),
+])
+def test_what_a_library_loads_is_no_draw(line: str, refused: bool) -> None:
+    """A process in which nobody has asked for NumPy's generators before the first call."""
+    code = ("import sys, numpy as np, retape as rt\nassert 'numpy.random' not in sys.modules\n"
+            f"f = rt.compile(lambda x: {line})\ntry: f(np.ones(4)), f(np.ones(4))\n"
+            "except rt.codegen.program.RetapeError as error: print(error.code)")
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ("RT301" in found.stdout) == refused, found.stdout
+
+
 class Settings:
     rate = 2.0
     kind = "sum"

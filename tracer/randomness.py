@@ -19,7 +19,8 @@ from retape.ir.extents import plain
 
 from .state import state
 
-__all__ = ["Draw", "Generator", "Made", "Seeded", "default_generator", "foreign_state", "perform", "snapshot"]
+__all__ = ["Draw", "Generator", "Made", "Seeded", "default_generator", "drawn_since", "foreign_state", "perform",
+           "snapshot"]
 
 
 class Generator:
@@ -114,6 +115,24 @@ def foreign_state() -> Any:
     found: list[Any] = [random.getstate()]
     module = sys.modules.get("numpy.random")
     if module is not None:
-        _, keys, position, *rest = module.get_state(legacy=True)
-        found += [keys.tobytes(), position, *rest]
+        found += _place(module)
     return found
+
+
+def _place(generator: Any) -> list[Any]:
+    """Where a generator of NumPy's older kind stands."""
+    _, keys, position, *rest = generator.get_state(legacy=True)
+    return [keys.tobytes(), position, *rest]
+
+
+def drawn_since(before: Any) -> bool:
+    """Whether Python's or NumPy's own generators have moved on from where they stood."""
+    now = foreign_state()
+    if now == before:
+        return False
+    module = sys.modules["numpy.random"] if len(now) > len(before) else None
+    if module is None or now[:1] != before:
+        return True
+    # NumPy's was loaded meanwhile, maybe by a library that wasn't there before: it is where its seed has put it, or not
+    own = module.get_bit_generator()
+    return own.seed_seq is None or now[1:] != _place(module.RandomState(type(own)(own.seed_seq)))

@@ -32,7 +32,7 @@ from .numbers import F64, Number, Numbers, Source, emit, known
 from .outside import DataBind, GradBind, Write
 from .paths import Path
 from .printing import Printed, muted, printed
-from .randomness import foreign_state
+from .randomness import drawn_since, foreign_state
 from .reads import Reads
 from .reckoning import Real
 from .state import state
@@ -102,7 +102,7 @@ def trace(
         with muted(0 if commit else math.inf), nullcontext() if formulas is None else seen_lengths(), \
                 standing_in(formulas, environment):
             result = function(*args, **kwargs)
-        if foreign_state() != foreign:
+        if drawn_since(foreign):
             raise located(UnsupportedOp("numbers drawn from Python's or NumPy's own generator can't be recorded",
                                         ("why", "a compiled call would see the same numbers again"),
                                         fix="draw with `rt.rand` and the like, or outside the compiled function"))
