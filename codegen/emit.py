@@ -107,8 +107,10 @@ class Writer:
                 self._replaces(access)
         if not kinds.isdisjoint(INDEXED):
             self.accesses[STATUS] = Access(status, (0,) * len(group.space))
-        self.section = sections(self.nodes, self.inside)
-        self.kept = kept_in_row(self.nodes, self.inside, self.section, {*group.rowwise, *self.results, *inlined})
+        self.section, self.kept = dict.fromkeys(self.nodes, 0), list[Node]()
+        if group.rowwise:
+            self.section = sections(self.nodes, self.inside)
+            self.kept = kept_in_row(self.nodes, self.inside, self.section, {*group.rowwise, *self.results, *inlined})
         self.cut = any(map(is_cut, self.nodes))
         boxes = [index for n in self.nodes if is_cut(n) for index in n.attr("indices")] if self.cut else []
         nest = build_nest(group.space, [a.strides for a in self.accesses.values()], group.rows,
@@ -129,25 +131,25 @@ class Writer:
         """The nodes this kernel computes (single elements from elsewhere included), and what it reads."""
         computed: dict[Node, None] = {}
         outside: dict[Key, None] = {}
+        begun: set[Node] = set()
         inlined, inside = self.inlined, self.inside
         for root in self.group.nodes:
-            stack = [(root, False)] if root in stored and not is_alias(root) else []
+            stack = [root] if root in stored and not is_alias(root) else []
             while stack:
-                node, ready = stack.pop()
-                if node in computed:
-                    continue
-                if ready:
+                node = stack.pop()
+                if node in begun:  # its operands are computed
                     computed[node] = None
                     continue
-                stack.append((node, True))
-                memory = node.op.kind in MEMORY
-                for position in range(len(node.inputs) - 1, -1, -1):
-                    parent = node.inputs[position]
+                begun.add(node)
+                stack.append(node)
+                memory, position = node.op.kind in MEMORY, len(node.inputs)
+                for parent in reversed(node.inputs):
+                    position -= 1
                     if parent.__class__ is not Node or (memory and from_memory(node, position)):
                         continue
                     if parent in own or parent in inlined:
                         inside.append((node, parent))
-                        stack.append((parent, False))
+                        stack.append(parent)
                     else:
                         outside[self._key(parent, node)] = None
         return list(computed), list(outside)
@@ -283,7 +285,7 @@ class Writer:
             name = self._compute(node, self.section[node])
             if node in self.accesses:
                 self.store(node, name)
-            if node in self.kept:
+            if self.kept and node in self.kept:
                 level = self.depth - 1
                 self.body.at(level, f"{self._kept(node)} = {name}", self.section[node])
 

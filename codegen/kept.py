@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from retape import ir
-from retape.ir import CATALOGUE, Graph, Node, input_node
+from retape.ir import CATALOGUE, Graph, Node
 from retape.ir.collection import paused
 from retape.ir.fingerprint import Untold, fingerprint
 from retape.ir.graph import rewired
@@ -89,7 +89,7 @@ def _whole(graph: Graph) -> Graph:
     """A graph with inputs of its own, where some are operations of another."""
     if all(node.op is INPUT for node in graph.inputs):
         return graph
-    new: dict[Any, Node] = {node: input_node(node.name, node.type, node.origin) for node in graph.inputs}
+    new: dict[Any, Node] = {node: Node(INPUT, (), (), node.type, node.name, node.origin) for node in graph.inputs}
     inputs = tuple(new.values())
     for node in graph.nodes:
         new[node] = rewired(node, new)

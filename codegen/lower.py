@@ -34,6 +34,8 @@ from .sums import order_sums
 from .tiny import emit_tiny, suits
 from .views import Buffer, View, apply_view, contiguous_view
 
+RESHAPE = CATALOGUE["reshape"]
+
 __all__ = ["HostStep", "KernelStep", "Lowered", "PanelStep", "ProductStep", "Step", "lower"]
 
 
@@ -87,7 +89,7 @@ def _is_view(node: Node) -> bool:
 
 def _with_copies(graph: Graph) -> Graph:
     """The graph with a `clone` wherever a reshape can't be a view."""
-    if not any(node.op.name == "reshape" for node in graph.nodes):
+    if RESHAPE not in [node.op for node in graph.nodes]:
         return graph
     views: dict[Any, View] = {}  # of inputs and of views; other values are row-major
     for node in graph.inputs:

@@ -45,7 +45,7 @@ Box = tuple[slice, ...]
 
 def compute_pieces(graph: Graph) -> Graph:
     """The graph in which kernels compute cheap `pieces` at the shifted places where they read them."""
-    if not any(node.op is PIECES and _takes_shifted(node) for node in graph.nodes):
+    if not any(map(_takes_shifted, [node for node in graph.nodes if node.op is PIECES])):
         return graph
     mover = _Mover(graph)
     for node in graph.nodes:

@@ -119,7 +119,7 @@ class _Structure:
         self.parts: list[Hashable] = [group.space, group.rows]
         self.number: dict[Any, int] = {}
         self.buffers: dict[Buffer, int] = {}
-        self.shown: dict[View, int] = {}
+        self.shown: dict[tuple[int, int], int] = {}
         self.nodes: list[Node] = []
         self.places: list[View] = []
         self._operations(group.nodes)
@@ -157,18 +157,17 @@ class _Structure:
             number[node] = len(number)
             if node in inlined:
                 parts.append("inlined")
-            view = views.get(node)
-            if view is not None:
-                parts.append(node in self.stored)
-                self._place(node, embedded(node, view) if op.kind == "embed" else view)
+            if node in views:
+                view = views[node]
+                self._place(node, embedded(node, view) if op.kind == "embed" else view, node in self.stored)
 
-    def _place(self, node: Node, view: View) -> None:
+    def _place(self, node: Node, view: View, stored: bool = False) -> None:
         """Describe how a value lies in memory."""
         buffer, shape, strides, offset = view
         buffers, shown = self.buffers, self.shown
         number = buffers.setdefault(buffer, len(buffers))
-        place = shown.setdefault(self.views[node], len(shown))
-        self.parts.append((shape, strides, offset != 0, number, place, buffer.dtype))
+        place = shown.setdefault((number, self.views[node].offset), len(shown))  # with shape and strides it is a view
+        self.parts.append((shape, strides, offset != 0, number, place, buffer.dtype, stored))
         self.nodes.append(node)
         self.places.append(view)
 
