@@ -127,7 +127,7 @@ class GraphBuilder(Builder):
         values = self.value_key(attrs) if attrs else ()
         if not self.consing:
             return self.append(op, inputs, attrs, type or self._infer(op, inputs, attrs, values), origin, name)
-        mark = hash((op, values, *inputs))
+        mark = hash((op, values, inputs))
         found = self._known.get(mark)
         if found is not None and _is_same(found, op, values, inputs):
             return found
@@ -192,23 +192,25 @@ class GraphBuilder(Builder):
         names.add(name)
         return name
 
-    def rename(self, node: Node, name: str) -> None:
-        """Give a node that was made here another name, where that is free. No graph holds the node yet."""
-        if name not in (names := self._taken()):
-            names.add(name)
-            name_node(node, name)
+    def rename(self, wanted: Iterable[tuple[Node, str]]) -> None:
+        """Give nodes that were made here other names, where these are free. No graph holds the nodes yet."""
+        names = self._taken()
+        for node, name in wanted:
+            if name not in names:
+                names.add(name)
+                name_node(node, name)
 
     def note(self, nodes: Iterable[Node]) -> None:
         """Let operations that are made from now on be these, where they are equal."""
         for node in nodes:
-            self._known.setdefault(hash((node.op, self.value_key(node.attrs), *node.inputs)), node)
+            self._known.setdefault(hash((node.op, self.value_key(node.attrs), node.inputs)), node)
 
     def known(self, node: Node, operands: tuple[Operand, ...]) -> Node:
         """An equal operation that was made before; else the node, taken over with its name. On other `operands` than
         its own, of the same types, it is a new one."""
         op, attrs = node.op, node.attrs
         values = self.value_key(attrs) if attrs else ()
-        mark = hash((op, values, *operands))
+        mark = hash((op, values, operands))
         found = self._known.get(mark)
         if found is not None and _is_same(found, op, values, operands):
             return found

@@ -3,8 +3,8 @@
 The one walk that applies the ops' rules to IR: from the last node to the first, each rule's result is summed back to
 its operand's shape and accumulated. Rules emit ops that have rules, so the result can be differentiated again.
 
-What the rules of an operation give depends on no more than its operands' types, its literals and its attributes: that
-is written down once (a `_Recipe`), and followed for each such operation.
+What the rules of an operation give depends on no more than its operands' types, which of them are the same value, its
+literals and its attributes: that is written down once (a `_Recipe`), and followed for each such operation.
 """
 
 from __future__ import annotations
@@ -70,9 +70,7 @@ def differentiate(graph: Graph, wrt: Sequence[Node] | None = None) -> Joint:
         gradients.append(found or builder.full(shape=target.type.shape, value=0.0, dtype=target.type.dtype))
     made = builder.nodes[len(graph.nodes):]
     names = {ct: primal.name for primal, ct in cotangents.items()}
-    for node in made:
-        if node in names:
-            builder.rename(node, f"d_{names[node]}")
+    builder.rename((node, f"d_{names[node]}") for node in made if node in names)
     connected = tuple([target in cotangents for target in targets])
     return Joint(graph, seeds, tuple(made), targets, tuple(gradients), connected)
 
@@ -93,8 +91,8 @@ def active_nodes(graph: Graph, targets: Sequence[Node]) -> set[Node]:
 class _Step(NamedTuple):
     """An operation of a recipe: its operands are `pick`ed from a list of values, to which its result is added.
 
-    One that is `fresh` isn't searched for among those that were made before: each node has a cotangent of its own. Only
-    sums hand theirs on to all terms, which may then look at it alike.
+    One that is `fresh` isn't searched for among those that were made before: it is of a cotangent and of values. What
+    is of a cotangent alone may be there already, since a sum hands its own on to all terms.
     """
 
     op: Op
@@ -127,9 +125,12 @@ class _Recipes:
         """Add to the operands' cotangents what a node's rules give."""
         builder, active, ct = self.builder, self.active, cotangents[node]
         inputs: tuple[Any, ...] = node.inputs
-        # types live as long as the graph
-        key = (node.op, builder.value_key(node.attrs) if node.attrs else (), id(ct.type), *[
+        # types live as long as the graph; operands that are one value may be treated alike
+        key: Hashable = (node.op, builder.value_key(node.attrs) if node.attrs else (), id(ct.type), *[
             value_key(i) if i.__class__ is not Node else id(i.type) if i in active else -id(i.type) for i in inputs])
+        if len(inputs) > 1 and len({*inputs}) < len(inputs):
+            numbers: dict[Any, int] = {}
+            key = key, tuple([numbers.setdefault(i, len(numbers)) for i in inputs])
         recipe = self.known.get(key)
         if recipe is None:
             recipe = self.known[key] = self._written(node, ct)
@@ -150,8 +151,8 @@ class _Recipes:
     def _written(self, node: Node, ct: Node) -> _Recipe:
         """The recipe of a node, found by applying its rules to values that stand for its own."""
         draft = GraphBuilder(like=self.builder)
-        inputs = tuple([input_node(f"x{i}", operand.type) if isinstance(operand, Node) else operand
-                        for i, operand in enumerate(node.inputs)])
+        stand = {operand: input_node(operand.name, operand.type) for operand in node.parents()}
+        inputs = tuple([stand[i] if isinstance(i, Node) else i for i in node.inputs])
         out = Node(node.op, inputs, node.attrs, node.type, node.name, node.origin)
         cotangent = input_node("ct", ct.type)
         given = (*inputs, out, cotangent)
@@ -162,7 +163,7 @@ class _Recipes:
                 part = _derive(draft, cotangent, out, index)
                 if part is not None:
                     drafted.append((index, draft.nodes[before:], part))
-        linear = self._note(draft.nodes, cotangent)
+        fresh = self._note(draft.nodes, cotangent)
         literals = {value_key(i): i for made in draft.nodes for i in made.inputs if not isinstance(i, Node)}
         places: dict[Any, int] = {value: i for i, value in enumerate(given) if isinstance(value, Node)}
         places |= {key: len(given) + i for i, key in enumerate(literals)}
@@ -173,7 +174,7 @@ class _Recipes:
             for step in steps:
                 written.append(_Step(step.op, _picker([places[i if isinstance(i, Node) else value_key(i)]
                                                        for i in step.inputs]), step.attrs, step.type,
-                                     step in linear and step.op.kind != "view"))
+                                     step in fresh))
                 places[step] = count
                 count += 1
             recipe.parts.append((index, written, places[part]))
@@ -182,16 +183,19 @@ class _Recipes:
     def _note(self, nodes: Sequence[Node], cotangent: Node) -> set[Any]:
         """Have the graph's own operations found where rules make them again: what doesn't depend on a cotangent.
 
-        Gives what does.
+        Gives what depends on a cotangent and on values besides.
         """
         linear: set[Any] = {cotangent}
+        alone = {cotangent}
         for node in nodes:
             if not linear.isdisjoint(node.inputs):
                 linear.add(node)
+                if alone.issuperset(node.parents()):
+                    alone.add(node)
             elif node.op not in self.noted:
                 self.noted.add(node.op)
                 self.builder.note([n for n in self.graph.nodes if n.op is node.op])
-        return linear
+        return linear - alone
 
 
 def _picker(places: list[int]) -> Callable[[list[Any]], tuple[Any, ...]]:

@@ -13,7 +13,8 @@ from dataclasses import replace
 from itertools import chain
 from typing import Any
 
-from ..graph import Graph, Node, input_node, make_node
+from ..graph import Graph, Node, make_node
+from ..ops import INPUT
 from .cut import ENDLESS, Network
 from .differentiate import Joint
 from .eliminate import eliminate_dead
@@ -61,7 +62,7 @@ def partition(joint: Joint) -> tuple[Graph, Graph]:
 
 
 def _as_input(node: Node) -> Node:
-    return input_node(node.name, node.type, node.origin)
+    return make_node(INPUT, (), (), node.type, node.name, node.origin)
 
 
 def _rewired(nodes: Iterable[Node], new: dict[Any, Node]) -> list[Node]:

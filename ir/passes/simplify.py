@@ -33,17 +33,17 @@ def simplify(graph: Graph, erase: frozenset[str] = frozenset()) -> Graph:
     builder.reserve(chain(graph.inputs, graph.nodes))
     rules = RULES if not erase else RULES | {CATALOGUE[name]: _erase for name in erase}
     new: dict[Any, Operand] = {}
-    changed = new.keys()
     retyped: set[Any] = set()  # what is replaced by a value of another type
     spread: set[Any] = set()  # results that pointwise operations needn't read as they are
+    unchanged, replaced, whole, rule_of = new.keys().isdisjoint, new.get, spread.isdisjoint, rules.get
     for node in graph.nodes:
         op, operands = node.op, node.inputs
-        if not changed.isdisjoint(operands):
-            operands = tuple([new.get(i, i) for i in operands])
-        rule, simpler = rules.get(op), None
-        if rule is not None or not spread.isdisjoint(operands):
+        if not unchanged(operands):
+            operands = tuple([replaced(i, i) for i in operands])
+        rule, simpler = rule_of(op), None
+        if rule is not None or not whole(operands):
             builder.origin = node.origin
-            if op.kind == "pointwise" and rule not in (_cast, _erase) and not spread.isdisjoint(operands):
+            if op.kind == "pointwise" and rule not in (_cast, _erase) and not whole(operands):
                 simpler = _pointwise(builder, node, operands)
             if simpler is None and rule is not None:
                 simpler = rule(builder, node, operands)
