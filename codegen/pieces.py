@@ -30,9 +30,9 @@ PARTS = 25  # into which the loops over one index space are cut at most: a stenc
 
 def read_in_pieces(graph: Graph) -> Graph:
     """The graph with `pieces` for those `cat`s and `embed`s of which loops can read the pieces themselves."""
-    arrays = [node for node in graph.nodes if node.op.name in PUT_TOGETHER]
-    if not arrays:
+    if PUT_TOGETHER.isdisjoint(graph.op_names):
         return graph
+    arrays = [node for node in graph.nodes if node.op.name in PUT_TOGETHER]
     users, roots = users_of(graph, {*arrays, *(p for n in arrays for p in n.parents())}), set(graph.roots())
     boxes: dict[object, _Boxes] = {}  # most arrays are put together as others are
     candidates: dict[Node, _Boxes] = {}

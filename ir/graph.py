@@ -14,7 +14,7 @@ from __future__ import annotations
 import linecache
 from collections import Counter
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from types import CodeType
 from typing import TYPE_CHECKING, Any, Union
@@ -203,7 +203,8 @@ class Effect:
 class Graph:
     """Nodes in SSA order between inputs and outputs.
 
-    `kind` is "trace" (a recorded function), "forward" (returns outputs and saved values) or "backward".
+    `kind` is "trace" (a recorded function), "forward" (returns outputs and saved values) or "backward". `op_names` are
+    those of its operations, so that what concerns none of them needn't look at each; found when first asked for.
     """
 
     name: str
@@ -215,6 +216,15 @@ class Graph:
     saved: tuple[Node, ...] = ()
     guards: tuple[Guard, ...] = ()
     effects: tuple[Effect, ...] = ()
+    op_names: frozenset[str] = field(init=False, repr=False)
+
+    if not TYPE_CHECKING:
+        def __getattr__(self, name):
+            if name != "op_names":
+                raise AttributeError(f"a graph has no {name!r}")
+            found = frozenset([op.name for op in {node.op for node in self.nodes}])
+            object.__setattr__(self, name, found)
+            return found
 
     def __str__(self) -> str:
         from .text import print_graph

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, Union
+from typing import TYPE_CHECKING, Any, Union
 
 import numpy as np
 
@@ -112,15 +112,16 @@ class TensorType:
     numel: int = field(init=False, repr=False, compare=False)
     nbytes: int = field(init=False, repr=False, compare=False)
 
-    def __getattr__(self, name: str) -> int:
-        if name not in ("numel", "nbytes"):
-            raise AttributeError(f"a tensor type has no {name!r}")
-        count = 1
-        for extent in self.shape:
-            count *= extent
-        object.__setattr__(self, "numel", count)
-        object.__setattr__(self, "nbytes", count * self.dtype.itemsize)
-        return count if name == "numel" else self.nbytes
+    if not TYPE_CHECKING:
+        def __getattr__(self, name):
+            if name not in ("numel", "nbytes"):
+                raise AttributeError(f"a tensor type has no {name!r}")
+            count = 1
+            for extent in self.shape:
+                count *= extent
+            object.__setattr__(self, "numel", count)
+            object.__setattr__(self, "nbytes", count * self.dtype.itemsize)
+            return count if name == "numel" else self.nbytes
 
     @property
     def ndim(self) -> int:

@@ -29,9 +29,9 @@ class _Sum:
 
 def collect_embeds(graph: Graph) -> Graph:
     """The graph with sums of disjoint `embed`s as one `embed_sum` each."""
-    candidates = _embeds_and_sums(graph)
-    if not candidates:
+    if "embed" not in graph.op_names:
         return graph
+    candidates = _embeds_and_sums(graph)
     reads = reads_of(graph, candidates)
     sums: dict[Any, _Sum] = {}
     known = sums.keys()

@@ -29,7 +29,7 @@ def group_embeds(graph: Graph) -> Graph:
     Single elements are left where they are: a sum of each of them would be more work than one of the whole arrays. So
     are parts that fill most of an array: loops over the whole can read them where they are.
     """
-    while sums := _repeating(graph):  # what is embedded may be a sum of embeds again
+    while "embed" in graph.op_names and (sums := _repeating(graph)):  # what is embedded may be a sum of embeds again
         graph = _rebuilt(graph, sums)
     return graph
 

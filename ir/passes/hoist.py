@@ -24,7 +24,7 @@ Block = tuple[list[int], list[int]]  # source dims and target dims that hold the
 
 def hoist_reshapes(graph: Graph) -> Graph:
     """The graph with operations in the shapes that let them share loops. What nothing changes stays the same node."""
-    if not any(node.op.name == "reshape" for node in graph.nodes):
+    if "reshape" not in graph.op_names:
         return graph
     graph = _sink(graph)
     shapes = _wanted(graph)

@@ -19,6 +19,8 @@ LARGER = 16  # times the part: from there on the rest of the array isn't walked 
 
 def localise_parts(graph: Graph) -> Graph:
     """`x + embed(part)` as `x` with `x[index] + part` written to its place, where nothing else reads the embed."""
+    if "embed" not in graph.op_names:
+        return graph
     embeds = [node for node in graph.nodes if node.op.name == "embed" and _is_small(node)]
     if not embeds:
         return graph

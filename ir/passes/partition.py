@@ -67,11 +67,12 @@ def _as_input(node: Node) -> Node:
 
 def _rewired(nodes: Iterable[Node], new: dict[Any, Node]) -> list[Node]:
     """The nodes on what `new` has for their operands; it takes what they have become."""
-    changed = new.keys()
+    unchanged, become = new.keys().isdisjoint, new.get
     result = []
     for node in nodes:
-        if not changed.isdisjoint(node.inputs):
-            new[node] = node = make_node(node.op, tuple([new.get(i, i) for i in node.inputs]), node.attrs, node.type,
+        operands = node.inputs
+        if not unchanged(operands):
+            new[node] = node = make_node(node.op, tuple([become(i, i) for i in operands]), node.attrs, node.type,
                                          node.name, node.origin)
         result.append(node)
     return result

@@ -50,7 +50,7 @@ class _Sum:
 
 def collect_products(graph: Graph) -> Graph:
     """The graph with sums of matrix products, and scaled ones, as products that add to their result."""
-    if not any(node.op.name == "matmul" for node in graph.nodes):
+    if "matmul" not in graph.op_names:
         return graph
     reads = Counter(chain.from_iterable([node.inputs for node in graph.nodes]))
     reads.update(graph.roots())
