@@ -34,7 +34,6 @@ from .sums import order_sums
 from .tiny import emit_tiny, suits
 from .views import Buffer, View, apply_view, contiguous_view
 
-
 __all__ = ["HostStep", "KernelStep", "Lowered", "PanelStep", "ProductStep", "Step", "lower"]
 
 

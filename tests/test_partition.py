@@ -16,7 +16,7 @@ from support import examples
 
 import retape as rt
 from retape.ir import Graph, GraphBuilder, Node, f64, input_node, verify
-from retape.ir.passes import backward_graph, differentiate, partition
+from retape.ir.passes import backward_graph, differentiate, partition, share_views
 from retape.ir.passes.cut import ENDLESS, Network
 
 rules = importlib.import_module("retape.ir.passes.partition")
@@ -157,3 +157,31 @@ def test_what_is_far_is_saved() -> None:
 
     between = 400 / (saved_bytes(f, x) / 8000)  # steps
     assert 6 * rules.FAR < between < 10 * rules.FAR
+
+
+def test_steps_that_read_the_same_slices_are_equal_problems(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A slice of an input costs nothing to have: it doesn't make one problem of all the steps that read it."""
+    solved: list[int] = []
+    cheapest = rules._cheapest
+
+    def counted(values: Any, sizes: Any) -> list[int]:
+        solved.append(len(values))
+        found: list[int] = cheapest(values, sizes)
+        return found
+
+    monkeypatch.setattr(rules, "_cheapest", counted)
+    counts = []
+    for steps in (40, 80):
+        def call(x: Any, steps: int = steps) -> Any:
+            h, total = x[0], 0.0
+            for _ in range(steps):
+                gate = rt.sigmoid(h * x[1] + x[2])
+                h = gate * h + (1.0 - gate) * rt.tanh(h * x[3] + 0.5)
+                total = total + (h * h).sum()
+            return total
+
+        solved.clear()
+        graph = rt.compile(call).specialize(rt.ones(4, 20, dtype=rt.float64, requires_grad=True)).graph
+        partition(differentiate(share_views(graph)))
+        counts.append((len(solved), max(solved)))
+    assert counts[0] == counts[1] and counts[0][1] < 100

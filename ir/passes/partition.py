@@ -114,11 +114,11 @@ def worth_saving(graph: Graph, read: set[Any]) -> set[Node]:
     paths: dict[Any, int] = {}  # of computing again from what is at hand, where that is neither free nor impossible
     far = paths.keys()
     kept: set[Node] = set()
-    given: set[Any] = set(graph.inputs)  # and what is seen of them: of that nothing is to be decided
+    given: dict[Any, int] = {node: node.type.nbytes for node in graph.inputs}  # and views of them: bytes to be loaded
     for node in graph.nodes:
         prices[node] = path = price = work(node)
-        if not price and given.issuperset(node.inputs):
-            given.add(node)
+        if node.op.kind == "view" and node.inputs[0] in given:  # of that nothing is to be decided
+            given[node] = min(node.type.nbytes, given[node.inputs[0]])
         elif price < ENDLESS:
             for operand in far & node.inputs:
                 path += paths[operand]
@@ -138,7 +138,7 @@ def worth_saving(graph: Graph, read: set[Any]) -> set[Node]:
     solved: dict[Any, list[int]] = {}  # the periods of an unrolled loop are equal problems
     for group in _groups(undecided, prices):
         for part, wanted in _parts(group, read):
-            problem = _described(part, prices, wanted, loaded)
+            problem = _described(part, prices, wanted, loaded, given)
             cheapest = solved.get(problem)
             if cheapest is None:
                 cheapest = solved[problem] = _cheapest(*problem)
@@ -179,12 +179,12 @@ def _parts(group: list[Node], read: set[Any]) -> Iterator[tuple[list[Node], set[
 
 
 def _described(
-    part: list[Node], prices: dict[Node, int], wanted: set[Any], loaded: set[Any]
+    part: list[Node], prices: dict[Node, int], wanted: set[Any], loaded: set[Any], given: dict[Any, int]
 ) -> tuple[tuple[tuple[int, ...], ...], tuple[int, ...]]:
     """What decides which values of a part are saved.
 
     Of each value the price of computing it again, its bytes, whether it is wanted, and operands: positions in the part
-    or, from -1 down, among the inputs that aren't `loaded` in any case. And the inputs' bytes.
+    or, from -1 down, among the inputs that aren't `loaded` in any case. And the inputs' bytes, for some as `given`.
     """
     places: dict[Any, int] = {}
     sizes: list[int] = []
@@ -199,7 +199,7 @@ def _described(
                 if operand in loaded or operand.__class__ is not Node:
                     continue
                 place = places[operand] = ~len(sizes)
-                sizes.append(operand.type.nbytes)
+                sizes.append(given.get(operand, operand.type.nbytes))
             operands.append(place)
         values.append((price, size, node in wanted, *operands))
     return tuple(values), tuple(sizes)
