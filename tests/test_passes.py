@@ -54,6 +54,30 @@ SIMPLIFY = {
         return (h,)""", """
         h: f64[2, 3] = op.exp(x)
         return (h,)"""),
+    "an embed that fills the whole in its order": ("""
+        a: f64[2, 1, 3] = op.slice(x, index=(slice(0, 2, 1), None))
+        b: f64[2, 1, 3] = op.exp(a)
+        c: f64[2, 3] = op.embed(b, shape=(2, 3), index=(slice(0, 2, 1), None))
+        return (c,)""", """
+        a: f64[2, 1, 3] = op.slice(x, index=(slice(0, 2, 1), None))
+        b: f64[2, 1, 3] = op.exp(a)
+        c: f64[2, 3] = op.reshape(b, shape=(2, 3))
+        return (c,)"""),
+    "an embed that turns around, and one of a part": ("""
+        a: f64[2, 3] = op.embed(x, shape=(2, 3), index=(slice(1, None, -1),))
+        b: f64[3, 3] = op.embed(x, shape=(3, 3), index=(slice(0, 2, 1),))
+        return (a, b)""", """
+        a: f64[2, 3] = op.embed(x, shape=(2, 3), index=(slice(1, None, -1),))
+        b: f64[3, 3] = op.embed(x, shape=(3, 3), index=(slice(0, 2, 1),))
+        return (a, b)"""),
+    "bools are counted as integers": ("""
+        a: b1[2, 3] = op.gt(x, 0.0)
+        b: i64[2] = op.sum(a, axis=(1,))
+        return (b,)""", """
+        a: b1[2, 3] = op.gt(x, 0.0)
+        c: i64[2, 3] = op.cast(a, dtype=i64)
+        b: i64[2] = op.sum(c, axis=(1,))
+        return (b,)"""),
     "a slice in its own place": ("""
         a: f64[2, 3] = op.exp(x)
         b: f64[3] = op.slice(a, index=(1,))

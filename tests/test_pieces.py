@@ -239,3 +239,28 @@ def test_random_programs_in_computed_pieces(program: Program) -> None:
     with patch.object(pieces, "MOST", 10), patch.object(pieces, "PARTS", 40), \
             patch.object(moved, "WORK", 60), patch.object(moved, "SOURCES", 20):
         executions_agree(program, tiny=False)
+
+
+def test_the_gradient_of_new_dims_takes_no_copy() -> None:
+    """Distances of all pairs: a kernel for the distances, one for what is made of them, one for both gradients."""
+    def kernel_sums(a: Any, b: Any) -> Any:
+        return rt.exp(-((a[:, None] - b[None]) ** 2).sum(-1)).sum()
+
+    step, a, b = value_and_grad(kernel_sums, argnums=(0, 1)), X[:, :8].copy(), X[:5, 8:16].copy()
+    assert rows(step, a, b) == 3
+    difference = a[:, None] - b
+    weight = np.exp(-(difference**2).sum(-1))
+    value, (slope_a, slope_b) = [rt.compile(step)(a, b) for _ in range(2)][1]
+    np.testing.assert_allclose(value, weight.sum(), 1e-12)
+    np.testing.assert_allclose(slope_a, (-2.0 * difference * weight[..., None]).sum(1), 1e-10, 1e-14)
+    np.testing.assert_allclose(slope_b, (2.0 * difference * weight[..., None]).sum(0), 1e-10, 1e-14)
+
+
+def test_bools_are_counted_in_the_kernel_that_makes_them() -> None:
+    def count(x: Any) -> Any:
+        return (x > 0).sum(1), (x > 0.5).sum(), x.sum()
+
+    program = compile_graph(rt.compile(count).specialize(X).graph)
+    assert len(lower(program.graph).steps) <= 2 and program.workspace_bytes == 0
+    for found, wanted in zip(program((X,)), ((X > 0).sum(1), (X > 0.5).sum(), X.sum()), strict=True):
+        np.testing.assert_allclose(found, wanted, 1e-13)

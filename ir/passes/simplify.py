@@ -13,6 +13,7 @@ from typing import Any
 from ..builder import GraphBuilder
 from ..graph import Graph, Node, Operand
 from ..ops import CATALOGUE, Op
+from ..types import BOOL
 from .eliminate import eliminate_dead
 
 __all__ = ["MARKERS", "simplify"]
@@ -205,8 +206,25 @@ def _permute(b: GraphBuilder, node: Node, operands: tuple[Any, ...]) -> Any:
     return _view(b, node, operands)
 
 
-def _sum(b: GraphBuilder, node: Node, operands: tuple[Any, ...]) -> Any:
+def _reduced(b: GraphBuilder, node: Node, operands: tuple[Any, ...]) -> Any:
     return operands[0] if not node.attrs[0] and _like(node, operands[0]) else None
+
+
+def _sum(b: GraphBuilder, node: Node, operands: tuple[Any, ...]) -> Any:
+    """Bools are counted as integers, which kernels can add."""
+    x = operands[0]
+    if isinstance(x, Node) and x.type.dtype.category == BOOL:
+        return b.emit(node.op, (b.cast(x, dtype=node.type.dtype),), node.attrs, node.name, node.origin)
+    return _reduced(b, node, operands)
+
+
+def _embed(b: GraphBuilder, node: Node, operands: tuple[Any, ...]) -> Any:
+    """What fills the whole array in its order is a reshape: the derivative of `x[:, None]`."""
+    x = operands[0]
+    backwards = any(isinstance(part, slice) and part.step is not None and part.step < 0 for part in node.attr("index"))
+    if not isinstance(x, Node) or backwards or x.type.numel != node.type.numel:
+        return None
+    return b.reshape(x, shape=node.type.shape)
 
 
 def _slice_scatter(b: GraphBuilder, node: Node, operands: tuple[Any, ...]) -> Any:
@@ -220,5 +238,5 @@ RULES: dict[Op, Rewrite] = {CATALOGUE[name]: rule for name, rule in {
     "mul": _mul, "sub": _sub, "div": _div, "neg": _neg, "pow": _pow, "where": _where, "cast": _cast,
     "reshape": _reshape, "expand": _expand, "permute": _permute, "slice": _view, "flip": _view,
     "slice_scatter": _slice_scatter,
-    "sum": _sum, "amax": _sum, "amin": _sum, "prod": _sum,
+    "sum": _sum, "prod": _sum, "amax": _reduced, "amin": _reduced, "embed": _embed,
 }.items()}
