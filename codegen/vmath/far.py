@@ -125,10 +125,10 @@ def radians(high: Scalar, low: Scalar) -> tuple[Scalar, Scalar]:
 
 
 def sine(r: Scalar, low: Scalar | None) -> Scalar:
-    """sin(r + low) for f64 |r| <= pi/2, low a correction."""
+    """sin(r + low) for f64 |r| <= pi/2, low a correction, which counts cos(r) times, about."""
     z = r * r
     tail = (r * z) * poly(z, c.SIN_F64)
-    return r + (tail if low is None else tail + low * (1.0 - 0.5 * z))
+    return r + (tail if low is None else tail + low * (1.0 - z * (0.5 - z * (1 / 24))))
 
 
 def tangent(r: Scalar, low: Scalar) -> Scalar:

@@ -19,12 +19,17 @@ PI_REST = 1.2154201013012384e-10
 INVERSE_PI = 0.3183098861837907
 
 
-def reduce(x: Scalar, n: Scalar, factor: float) -> tuple[Scalar, Scalar]:
-    """x - n pi factor as a sum of two floats; every step but the last two is exact."""
+def reduce(x: Scalar, n: Scalar, factor: float, small: bool = False) -> tuple[Scalar, Scalar]:
+    """x - n pi factor as a sum of two floats; every step but the last two is exact.
+
+    The first rounds where x may be `small`, less than half of what is subtracted: that is made up for.
+    """
     first, second, third = (p * factor for p in PI_PARTS)
     a = x - n * first
     b = a - n * second
     rest = n * third - ((a - b) - n * second)
+    if small:
+        rest = rest - (x - (a + n * first))
     r = b - rest
     return r, (b - r) - rest
 
@@ -55,7 +60,7 @@ def sin_or_cos(x: Scalar, quarter: bool) -> Scalar:
         z = r * r
         y = r + (r * z) * poly(z, c.SIN_F32)
     else:
-        y = sine(*reduce(wide, n, 1.0))
+        y = sine(*reduce(wide, n, 1.0, small=quarter))
     signed = from_bits(bits(y) ^ (bits(t) << 63))
     return f32(signed) if is_f32(x) else signed
 
