@@ -19,6 +19,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .words import words
+
 __all__ = ["FLAGS", "signature"]
 
 Words = NDArray[np.int64]
@@ -49,17 +51,7 @@ item:
   %exact = icmp eq ptr %class, @"{prefix}_ndarray"
   br i1 %exact, label %plain, label %wrong
 plain:
-  %dtype = load ptr, ptr %row
-  %row.1 = getelementptr i64, ptr %row, i64 1
-  %mask = load i64, ptr %row.1
-  %row.2 = getelementptr i64, ptr %row, i64 2
-  %flags = load i64, ptr %row.2
-  %row.3 = getelementptr i64, ptr %row, i64 3
-  %dims = load i64, ptr %row.3
-  %row.4 = getelementptr i64, ptr %row, i64 4
-  %first = load i64, ptr %row.4
-  %row.5 = getelementptr i64, ptr %row, i64 5
-  %strided = load i64, ptr %row.5
+""" + words("row", "ptr dtype", "i64 mask", "i64 flags", "i64 dims", "i64 first", "i64 strided") + """
   %own.dtype.field = getelementptr i8, ptr %array, i64 {dtype}
   %own.dtype = load ptr, ptr %own.dtype.field
   %own.flags.field = getelementptr i8, ptr %array, i64 {flags}
@@ -134,12 +126,7 @@ define internal {{ i64, i64, i64 }} @span(ptr %types, ptr %items, i64 %i) always
   %skip = mul i64 %i, {type_words}
   %skipped = add i64 %skip, {head_words}
   %row = getelementptr i64, ptr %types, i64 %skipped
-  %row.6 = getelementptr i64, ptr %row, i64 6
-  %begin = load i64, ptr %row.6
-  %row.7 = getelementptr i64, ptr %row, i64 7
-  %end = load i64, ptr %row.7
-  %row.8 = getelementptr i64, ptr %row, i64 8
-  %written = load i64, ptr %row.8
+""" + words("row", "i64 begin", "i64 end", "i64 written", first=6) + """
   %low = add i64 %from, %begin
   %high = add i64 %from, %end
   %with.low = insertvalue {{ i64, i64, i64 }} undef, i64 %low, 0
@@ -215,16 +202,10 @@ define ptr @"{prefix}_fits"(ptr %self, ptr %args, i64 %given) {{
   %right = icmp eq i64 %given, 3
   br i1 %right, label %go, label %bad
 go:
-  %signature = load ptr, ptr %args
-  %args.1 = getelementptr ptr, ptr %args, i64 1
-  %known = load ptr, ptr %args.1
-  %args.2 = getelementptr ptr, ptr %args, i64 2
-  %arrays = load ptr, ptr %args.2
+""" + words("args", "ptr signature", "ptr known", "ptr arrays") + """
   %types = call ptr @data(ptr %signature)
   %seen = call ptr @data(ptr %known)
-  %count = load i64, ptr %types
-  %types.1 = getelementptr i64, ptr %types, i64 1
-  %writes = load i64, ptr %types.1
+""" + words("types", "i64 count", "i64 writes") + """
   %size.field = getelementptr i8, ptr %arrays, i64 {size}
   %size = load i64, ptr %size.field
   %items = getelementptr i8, ptr %arrays, i64 {items}

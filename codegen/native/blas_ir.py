@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import platform
 
+from .words import words
+
 WORDS = 21
 
 GEMM = """
@@ -88,10 +90,7 @@ def text(template: str, scalars: tuple[str, ...], extents: int, symbol: str, kin
 
     The first ``extents`` of ``scalars`` are extents of the product.
     """
-    words, spill = [], []
-    for i in range(WORDS):
-        words.append(f"  %ints.{i} = getelementptr i64, ptr %ints, i64 {i}")
-        words.append(f"  %w{i} = load i64, ptr %ints.{i}")
+    spill = []
     for i, name in enumerate(scalars, start=1):
         spill += [
             f"  %{name} = alloca i32",
@@ -113,10 +112,11 @@ def text(template: str, scalars: tuple[str, ...], extents: int, symbol: str, kin
             f"  %{name}0 = getelementptr {kind}, ptr %{name}.base, i64 %w{14 + i}",
         ]
     declarations, flush, restore = control()
-    parts = {"words": words, "scalars": spill, "operands": operands, "flush": flush, "restore": restore,
+    parts = {"scalars": spill, "operands": operands, "flush": flush, "restore": restore,
              "panel": [line for i, name in enumerate(scalars[:extents], start=1) for line in _rest(i, name)]}
     return declarations + template.format(
-        symbol=symbol, type=kind, **{name: "\n".join(lines) for name, lines in parts.items()})
+        symbol=symbol, type=kind, words=words("ints", *(f"i64 w{i}" for i in range(WORDS))),
+        **{name: "\n".join(lines) for name, lines in parts.items()})
 
 
 def _rest(number: int, name: str) -> list[str]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from functools import cache
 
 from . import engine
+from .words import words
 
 _SYMBOL = "retape_chunks"
 # Words: the kernel, its extent, the iterations of a chunk, the number of pointers, for each pointer the bytes by which
@@ -13,13 +14,7 @@ _SYMBOL = "retape_chunks"
 _TEXT = f"""
 define void @"{_SYMBOL}"(ptr %ptrs, ptr %ints, i64 %lo, i64 %hi) nounwind {{
 entry:
-  %kernel = load ptr, ptr %ints
-  %ints.1 = getelementptr i64, ptr %ints, i64 1
-  %extent = load i64, ptr %ints.1
-  %ints.2 = getelementptr i64, ptr %ints, i64 2
-  %size = load i64, ptr %ints.2
-  %ints.3 = getelementptr i64, ptr %ints, i64 3
-  %count = load i64, ptr %ints.3
+{words("ints", "ptr kernel", "i64 extent", "i64 size", "i64 count")}
   %strides = getelementptr i64, ptr %ints, i64 4
   %own = getelementptr i64, ptr %strides, i64 %count
   %moved = alloca ptr, i64 %count

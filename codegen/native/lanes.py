@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from functools import cache
 
 from . import engine
+from .words import words
 
 LANES = 8  # iterations at most: the shares of two threads
 _SYMBOL = "retape_lanes"
@@ -15,9 +16,7 @@ _WORDS = 4
 _TEXT = f"""
 define void @"{_SYMBOL}"(ptr %ptrs, ptr %ints, i64 %lo, i64 %hi) nounwind {{
 entry:
-  %lanes = load i64, ptr %ints
-  %ints.1 = getelementptr i64, ptr %ints, i64 1
-  %count = load i64, ptr %ints.1
+{words("ints", "i64 lanes", "i64 count")}
   %table = getelementptr i64, ptr %ints, i64 2
   br label %lane
 lane:
@@ -31,13 +30,7 @@ row:
 run:
   %place = mul i64 %number, {_WORDS}
   %word = getelementptr i64, ptr %table, i64 %place
-  %kernel = load ptr, ptr %word
-  %word.1 = getelementptr i64, ptr %word, i64 1
-  %slot = load i64, ptr %word.1
-  %word.2 = getelementptr i64, ptr %word, i64 2
-  %first = load i64, ptr %word.2
-  %word.3 = getelementptr i64, ptr %word, i64 3
-  %extent = load i64, ptr %word.3
+{words("word", "ptr kernel", "i64 slot", "i64 first", "i64 extent")}
   %pointers = getelementptr ptr, ptr %ptrs, i64 %slot
   %integers = getelementptr i64, ptr %ints, i64 %first
   call void %kernel(ptr %pointers, ptr %integers, i64 0, i64 %extent)

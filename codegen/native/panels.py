@@ -7,6 +7,7 @@ from functools import cache
 from typing import NamedTuple
 
 from . import blas_ir, engine
+from .words import words
 
 _SYMBOL = "retape_panels"
 # Words: the product's kernel, the reader's kernel, how many panels there are and how many a lane has, the reader's
@@ -17,30 +18,14 @@ _SYMBOL = "retape_panels"
 _TEXT = """
 define void @"{symbol}"(ptr %ptrs, ptr %ints, i64 %lo, i64 %hi) nounwind {
 entry:
-  %product = load ptr, ptr %ints
-  %ints.1 = getelementptr i64, ptr %ints, i64 1
-  %reader = load ptr, ptr %ints.1
-  %ints.2 = getelementptr i64, ptr %ints, i64 2
-  %panels = load i64, ptr %ints.2
-  %ints.3 = getelementptr i64, ptr %ints, i64 3
-  %each = load i64, ptr %ints.3
-  %ints.4 = getelementptr i64, ptr %ints, i64 4
-  %size = load i64, ptr %ints.4
-  %ints.5 = getelementptr i64, ptr %ints, i64 5
-  %extent = load i64, ptr %ints.5
-  %ints.6 = getelementptr i64, ptr %ints, i64 6
-  %room = load i64, ptr %ints.6
-  %ints.7 = getelementptr i64, ptr %ints, i64 7
-  %count = load i64, ptr %ints.7
+""" + words(
+    "ints", "ptr product", "ptr reader", "i64 panels", "i64 each", "i64 size", "i64 extent", "i64 room", "i64 count"
+) + """
   %steps = getelementptr i64, ptr %ints, i64 8
   %product.ints = getelementptr i64, ptr %steps, i64 %count
   %reader.ints = getelementptr i64, ptr %product.ints, i64 {words}
-  %ptrs.1 = getelementptr ptr, ptr %ptrs, i64 1
-  %ptrs.2 = getelementptr ptr, ptr %ptrs, i64 2
+""" + words("ptrs", "ptr left", "ptr right", "ptr scratch") + """
   %ptrs.3 = getelementptr ptr, ptr %ptrs, i64 3
-  %left = load ptr, ptr %ptrs
-  %right = load ptr, ptr %ptrs.1
-  %scratch = load ptr, ptr %ptrs.2
   %operands = alloca ptr, i64 3
   %operands.1 = getelementptr ptr, ptr %operands, i64 1
   %operands.2 = getelementptr ptr, ptr %operands, i64 2

@@ -1,18 +1,14 @@
 """The LLVM text of the tape player and of the three built-ins around it; ``player`` fills in the numbers."""
 
+from .words import words
+
 # Arguments: the header (address of the rows, their number, address of the integers, whether to wake threads) and the
 # pointer table.
 # A row is: kernel, first pointer slot, first integer slot, lo, hi, grain. A range of two grains or more is shared.
 WALK = """
 define void @"{prefix}_walk"(ptr %header, ptr %table) nounwind {{
 entry:
-  %rows = load ptr, ptr %header
-  %header.1 = getelementptr i64, ptr %header, i64 1
-  %count = load i64, ptr %header.1
-  %header.2 = getelementptr i64, ptr %header, i64 2
-  %ints = load ptr, ptr %header.2
-  %header.3 = getelementptr i64, ptr %header, i64 3
-  %worth = load i64, ptr %header.3
+""" + words("header", "ptr rows", "i64 count", "ptr ints", "i64 worth") + """
   %wake = icmp ne i64 %worth, 0
   %words = mul i64 %count, {row_words}
   %end = getelementptr i64, ptr %rows, i64 %words
@@ -20,19 +16,9 @@ entry:
   br i1 %empty, label %done, label %loop
 loop:
   %row = phi ptr [ %rows, %entry ], [ %next, %behind ]
-  %kernel = load ptr, ptr %row
-  %row.1 = getelementptr i64, ptr %row, i64 1
-  %slot = load i64, ptr %row.1
-  %row.2 = getelementptr i64, ptr %row, i64 2
-  %int = load i64, ptr %row.2
-  %row.3 = getelementptr i64, ptr %row, i64 3
-  %lo = load i64, ptr %row.3
-  %row.4 = getelementptr i64, ptr %row, i64 4
-  %hi = load i64, ptr %row.4
+""" + words("row", "ptr kernel", "i64 slot", "i64 int", "i64 lo", "i64 hi", "i64 grain") + """
   %pointers = getelementptr ptr, ptr %table, i64 %slot
   %integers = getelementptr i64, ptr %ints, i64 %int
-  %row.5 = getelementptr i64, ptr %row, i64 5
-  %grain = load i64, ptr %row.5
   %range = sub i64 %hi, %lo
   %grains = shl i64 %grain, 1
   %divisible = icmp sgt i64 %grain, 0
@@ -135,9 +121,7 @@ define ptr @"{prefix}_play"(ptr %self, ptr %args, i64 %count) {{
   %right = icmp eq i64 %count, 2
   br i1 %right, label %good, label %bad
 good:
-  %header = load ptr, ptr %args
-  %args.1 = getelementptr ptr, ptr %args, i64 1
-  %table = load ptr, ptr %args.1
+""" + words("args", "ptr header", "ptr table") + """
   call void @released(ptr %header, ptr %table)
   %none = call ptr @none()
   ret ptr %none
@@ -150,11 +134,7 @@ define ptr @"{prefix}_fill"(ptr %self, ptr %args, i64 %count) {{
   %right = icmp eq i64 %count, 3
   br i1 %right, label %go, label %bad
 go:
-  %table = load ptr, ptr %args
-  %args.1 = getelementptr ptr, ptr %args, i64 1
-  %slots = load ptr, ptr %args.1
-  %args.2 = getelementptr ptr, ptr %args, i64 2
-  %arrays = load ptr, ptr %args.2
+""" + words("args", "ptr table", "ptr slots", "ptr arrays") + """
   %filled = call i1 @gather(ptr %table, ptr %slots, ptr %arrays)
   br i1 %filled, label %good, label %bad
 good:
@@ -169,13 +149,7 @@ define ptr @"{prefix}_enter"(ptr %self, ptr %args, i64 %count) {{
   %right = icmp eq i64 %count, 4
   br i1 %right, label %go, label %bad
 go:
-  %header = load ptr, ptr %args
-  %args.1 = getelementptr ptr, ptr %args, i64 1
-  %table = load ptr, ptr %args.1
-  %args.2 = getelementptr ptr, ptr %args, i64 2
-  %slots = load ptr, ptr %args.2
-  %args.3 = getelementptr ptr, ptr %args, i64 3
-  %arrays = load ptr, ptr %args.3
+""" + words("args", "ptr header", "ptr table", "ptr slots", "ptr arrays") + """
   %filled = call i1 @gather(ptr %table, ptr %slots, ptr %arrays)
   br i1 %filled, label %good, label %bad
 good:

@@ -16,6 +16,8 @@ The two other kinds have small numbers in place of a kernel:
 Both stop with -2 instead where a kernel has reported an index out of bounds.
 """
 
+from .words import words
+
 ROW_WORDS = 8
 BRANCH, STOP = 0, 1
 UNKNOWN, REFUSED = -1, -2
@@ -44,13 +46,7 @@ define void @"{prefix}_publish"(ptr %place, i64 %value) nounwind {{
 
 define i64 @"{prefix}_descend"(ptr %header, ptr %bases) nounwind {{
 entry:
-  %first = load ptr, ptr %header
-  %header.1 = getelementptr i64, ptr %header, i64 1
-  %generation = load i64, ptr %header.1
-  %header.2 = getelementptr i64, ptr %header, i64 2
-  %cells = load ptr, ptr %header.2
-  %header.3 = getelementptr i64, ptr %header, i64 3
-  %walks = load i64, ptr %header.3
+""" + words("header", "ptr first", "i64 generation", "ptr cells", "i64 walks") + """
   %walk = add i64 %walks, 1
   store i64 %walk, ptr %header.3
   %status.field = getelementptr ptr, ptr %bases, i64 {status}
@@ -223,13 +219,7 @@ define ptr @"{prefix}_follow"(ptr %self, ptr %args, i64 %count) {{
   %right = icmp eq i64 %count, 4
   br i1 %right, label %go, label %bad
 go:
-  %header = load ptr, ptr %args
-  %args.1 = getelementptr ptr, ptr %args, i64 1
-  %bases = load ptr, ptr %args.1
-  %args.2 = getelementptr ptr, ptr %args, i64 2
-  %slots = load ptr, ptr %args.2
-  %args.3 = getelementptr ptr, ptr %args, i64 3
-  %arrays = load ptr, ptr %args.3
+""" + words("args", "ptr header", "ptr bases", "ptr slots", "ptr arrays") + """
   %filled = call i1 @gather(ptr %bases, ptr %slots, ptr %arrays)
   br i1 %filled, label %good, label %bad
 good:
