@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -87,9 +88,10 @@ class Program:
             if buffer.kind != "arena":
                 self._value_index(buffer)
         shapes = {o.view.buffer: o.view.shape for o in reversed(self._outputs) if o and o.view is not None and o.plain}
-        self._fresh = [(i, fresh_arrays(shapes.get(b, (b.numel,)), b.dtype.numpy)) for b, i in self._external.items()
-                       if b.kind == "output"]
-        self._shapes = {self._external[b]: shapes.get(b, (b.numel,)) for b in self._external if b.kind == "output"}
+        results = [(i, shapes.get(b, (b.numel,)), b.dtype.numpy) for b, i in self._external.items()
+                   if b.kind == "output"]
+        self._fresh = [(i, fresh_arrays(shape, dtype)) for i, shape, dtype in results]
+        self._shapes = {i: shape for i, shape, _ in results}
         self._constants = [(i, b.constant) for b, i in self._external.items() if b.kind == "constant"]
         self._inputs = [(self._external[b], node.type.dtype.numpy) for b, node in
                         zip(lowered.inputs, lowered.graph.inputs, strict=True)]
@@ -143,12 +145,13 @@ class Program:
             -> list[_Segment | HostStep | _Check]:
         words = np.array(ints, np.int64)
         external = [(slot, self._external[b]) for slot, b in enumerate(self._slots)
-                    if b.kind not in ("arena", "status")]
+                    if b.kind != "arena" and b.kind != "status"]
+        slots = [slot for slot, _ in external]
         plan: list[_Segment | HostStep | _Check] = []
         bounds = [row[1] for row in rows] + [len(self._slots)]
         for first, last, host in cuts:
             if last > first:
-                used = [(slot, value) for slot, value in external if bounds[first] <= slot < bounds[last]]
+                used = external[bisect_left(slots, bounds[first]) : bisect_left(slots, bounds[last])]
                 part = rows[first:last]
                 if any(row.alone for row in bound[first:last]):
                     hold = holding()
@@ -311,13 +314,12 @@ class Output:
     __slots__ = ("copied", "index", "literal", "plain", "view")
 
     def __init__(self, where: Any, copied: bool, index: Callable[[Buffer], int]) -> None:
-        self.view = where if isinstance(where, View) else None
-        self.literal = None if self.view else where
-        self.copied = copied
-        self.index = index(where.buffer) if isinstance(where, View) else -1
-        # an input that is returned as it came needs no view of it
-        self.plain = self.view is not None and self.view.offset == 0 \
-            and self.view.buffer.numel == prod(self.view.shape) and self.view.is_row_major
+        self.view: View | None = None
+        self.literal, self.copied, self.index, self.plain = where, copied, -1, False
+        if isinstance(where, View):
+            self.view, self.literal, self.index = where, None, index(where.buffer)
+            # an input that is returned as it came needs no view of it
+            self.plain = not where.offset and where.buffer.numel == prod(where.shape) and where.is_row_major
 
     def replaced(self, value: Any) -> Any:
         """The result in the place of which the interpreter has given a value."""

@@ -19,7 +19,7 @@ from retape.ir.ops import INPUT
 from retape.ir.shapes import Shape
 from retape.ir.types import BOOL, COMPLEX, FLOAT
 
-from .edges import Edges
+from .edges import Edges, Numbers
 from .rows import fits, is_alias, row_dims
 
 __all__ = ["MEMORY", "REDUCING", "Stages", "from_memory", "is_fusable", "kernel_text", "rounds_by_order", "space_of"]
@@ -102,6 +102,19 @@ def _kind(node: Node, strict: bool, shapes: dict[Shape, int]) -> _Kind:
                  node.op.kind == "reduction")
 
 
+def _joined(numbers: Numbers, columns: Numbers) -> list[int]:
+    """One number for each number and column of others, equal where all of them are; these are -1 or more."""
+    count = int(numbers.max(initial=0)) + 1
+    for column in columns:
+        base = int(column.max(initial=-1)) + 2
+        if count * base >= 1 << 62:
+            _, numbers = np.unique(numbers, return_inverse=True)
+            count = len(numbers)
+        numbers, count = numbers * base + column + 1, count * base
+    found: list[int] = numbers.tolist()
+    return found
+
+
 class Stages:
     """Stages of nodes, found in one walk. Nodes are known by their numbers in `edges`, inputs among them.
 
@@ -136,37 +149,31 @@ class Stages:
 
     def _kinds(self) -> list[_Kind]:
         """What depends on operation and types alone, found once for all nodes that are alike."""
-        edges, count = self.edges, len(self.nodes)
-        known: dict[object, int] = {}
+        edges, nodes = self.edges, self.nodes
         types: dict[tuple[Op, DType, Shape], int] = {}
+        known: dict[object, int] = {}
         own: list[int] = []  # a number for operation and type
-        for node in self.nodes:
+        for node in nodes:
             number = known.get(key := (node.op, id(node.type)))
             if number is None:
                 number = known[key] = types.setdefault((node.op, node.type.dtype, node.type.shape), len(types))
             own.append(number)
         self.many = np.array([prod(shape) > 1 for _, _, shape in types], bool)[own]
-        origins, columns = np.array(own, np.int64), np.full((WRITTEN, count), -1)
+        origins, columns = np.array(own, np.int64), np.full((WRITTEN + 1, len(nodes)), -1)
         for place in range(WRITTEN):
             chosen = edges.place == place
             columns[place, edges.reader[chosen]] = origins[edges.parent[chosen]]
-        more = [-1] * count
         longer: dict[object, int] = {}
         for number in set(edges.reader[edges.place >= WRITTEN].tolist()):
-            operands = [own[edges.number[p]] if p.__class__ is Node else -1 for p in self.nodes[number].inputs]
-            more[number] = longer.setdefault(tuple(operands), len(longer))
+            operands = [own[edges.number[p]] if p.__class__ is Node else -1 for p in nodes[number].inputs]
+            columns[WRITTEN, number] = longer.setdefault(tuple(operands), len(longer))
+        told = _joined(origins, columns)
         shapes: dict[Shape, int] = {}
-        kinds: list[_Kind] = []
-        codes: dict[object, int] = {}
-        self.alike: list[int] = []
-        for number, found in enumerate(zip(own, *columns.tolist(), more, strict=True)):
-            code = codes.get(found)
-            if code is None:
-                code = codes[found] = len(kinds)
-                kinds.append(_kind(self.nodes[number], self.strict, shapes))
-            self.alike.append(code)
+        kinds = {key: _kind(node, self.strict, shapes) for key, node in dict(zip(told, nodes, strict=True)).items()}
+        numbers = dict(zip(kinds, range(len(kinds)), strict=True))
+        self.alike: list[int] = list(map(numbers.__getitem__, told))
         self.shapes = list(shapes)
-        return kinds
+        return list(kinds.values())
 
     def _walk(self, plain: list[bool]) -> None:
         """Visit all nodes; most operations are pointwise ones on elements, and `plain`."""
