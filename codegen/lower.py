@@ -14,6 +14,7 @@ from retape.ir.passes import (
     group_embeds,
     hoist_reshapes,
     localise_parts,
+    read_margins,
     simplify,
     unfold_products,
 )
@@ -52,7 +53,7 @@ def lower(graph: Graph, strict: bool = False, stored: int = 0, varied: bool = Fa
         graph = hoist_reshapes(localise_parts(collect_embeds(group_embeds(graph))))
     tiny = not varied and suits(graph, strict)
     if not strict and not tiny:
-        graph = order_sums(unfold_products(collect_products(graph)))
+        graph = order_sums(unfold_products(collect_products(read_margins(graph))))
     if not tiny:
         graph = compute_pieces(read_in_pieces(graph))
     lowered = _Lowering(_with_copies(graph), strict, in_place).run(owners, tiny, given.outputs[:stored])
