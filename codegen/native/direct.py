@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import ast
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from llvmlite import ir
 
 from . import names
 from .scalars import BYTE, TYPES, WORD, Scalars, Typed, Unknown
+from .vectors import parsed
 
 __all__ = ["Unknown", "module_text"]
 
@@ -37,8 +38,7 @@ def module_text(
 
     A kernel with loops is a function of its own, whose pointer parameters are known not to overlap.
     """
-    definition = ast.parse(source).body[-1]
-    assert isinstance(definition, ast.FunctionDef)
+    definition = parsed(source)
     module = ir.Module(symbol)
     table = BYTE.as_pointer().as_pointer()
     kernel = ir.Function(module, ir.FunctionType(ir.VoidType(), [table, WORD.as_pointer(), WORD, WORD]), symbol)
@@ -101,6 +101,17 @@ def _contract(module: Any) -> None:
                     instruction.fastmath.add("contract")
 
 
+def _assigned(lines: Sequence[ast.stmt]) -> Iterator[str]:
+    """The variables that statements assign to, each as often as it stands there."""
+    for line in lines:
+        targets = line.targets if isinstance(line, ast.Assign) else [line.target] if isinstance(line, ast.For) else []
+        for target in targets:
+            if isinstance(target, ast.Name):
+                yield target.id
+        if isinstance(line, ast.For | ast.While | ast.If):
+            yield from _assigned(line.body)
+
+
 class _Mark:
     """What llvmlite writes at a branch as metadata; it knows no nodes that refer to themselves."""
 
@@ -118,8 +129,7 @@ class _Text(Scalars):
         self, builder: Any, functions: Mapping[str, Callable[..., Any]], definition: ast.FunctionDef, masked: bool,
     ) -> None:
         super().__init__(builder, functions)
-        self.assigned = Counter(node.id for node in ast.walk(definition)
-                                if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store))
+        self.assigned = Counter(_assigned(definition.body))
         self.masked = masked
         self.loops = 0
         self.inside = 0  # how many loops and branches

@@ -48,20 +48,35 @@ def masking_pays(source: str) -> bool:
 
 
 @lru_cache(maxsize=1)  # a kernel is asked about more than once while it is built
+def parsed(source: str) -> ast.FunctionDef:
+    """The definition that a kernel's source ends with."""
+    definition = ast.parse(source).body[-1]
+    assert isinstance(definition, ast.FunctionDef)
+    return definition
+
+
+@lru_cache(maxsize=1)
 def _computes(source: str) -> bool:
     """Whether a kernel computes much for each word that it loads or stores."""
-    work, memory = _count(ast.parse(source))
+    work, memory = _count(parsed(source))
     return work >= _PAYS * max(memory, 1)
 
 
-def _count(node: ast.AST) -> tuple[int, int]:
-    """Operations and memory accesses under ``node``; arithmetic inside an index does not count."""
-    if isinstance(node, ast.Subscript):
-        return 0, 1
-    work, memory = int(isinstance(node, ast.BinOp | ast.Compare | ast.UnaryOp)), 0
-    if isinstance(node, ast.Call) and getattr(node.func, "id", "") != "range":
-        work = 1 if getattr(node.func, "id", "") in _CHEAP else _FUNCTION
-    for child in ast.iter_child_nodes(node):
-        more_work, more_memory = _count(child)
-        work, memory = work + more_work, memory + more_memory
+def _count(definition: ast.AST) -> tuple[int, int]:
+    """Operations and memory accesses of a kernel; arithmetic inside an index does not count."""
+    work = memory = 0
+    left = [definition]
+    while left:
+        node = left.pop()
+        if isinstance(node, ast.Name | ast.Constant):
+            continue
+        if isinstance(node, ast.Subscript):
+            memory += 1
+            continue
+        if isinstance(node, ast.BinOp | ast.Compare | ast.UnaryOp):
+            work += 1
+        elif isinstance(node, ast.Call):
+            name = getattr(node.func, "id", "")
+            work += 0 if name == "range" else 1 if name in _CHEAP else _FUNCTION
+        left.extend(ast.iter_child_nodes(node))
     return work, memory
