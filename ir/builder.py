@@ -58,7 +58,8 @@ def value_key(value: Any) -> Hashable:
     if kind is int:
         return kind, value
     if kind is tuple:
-        return tuple([(int, v) if v.__class__ is int else value_key(v) for v in value])
+        return tuple([(int, v) if v.__class__ is int else (slice, v.start, v.stop, v.step) if v.__class__ is slice
+                      else value_key(v) for v in value])  # no call for what most attributes are
     if kind is slice:
         return kind, value.start, value.stop, value.step  # of integers
     if kind is float and value == value and value:  # neither NaN nor a zero

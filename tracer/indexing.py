@@ -87,11 +87,17 @@ def _position(entry: Any) -> Any:
     return entry.extent() if isinstance(entry, Deferred) and isinstance(entry, int) else operator.index(entry)
 
 
+_PLAIN = frozenset({int, type(None)})  # bounds that are looked at no further
+
+
 def _bounded_slice(entry: slice, extent: int) -> slice:
     bounds = entry.start, entry.stop, entry.step
-    if any(isinstance(bound, Deferred) for bound in bounds):
-        entry = slice(*[bound if bound is None else _position(bound) for bound in bounds])
-    start, stop, step = slice_bounds(entry, extent)
+    if type(extent) is int and _PLAIN.issuperset(map(type, bounds)):
+        start, stop, step = entry.indices(extent)
+    else:
+        if any(isinstance(bound, Deferred) for bound in bounds):
+            entry = slice(*[bound if bound is None else _position(bound) for bound in bounds])
+        start, stop, step = slice_bounds(entry, extent)
     if step > 0:
         return slice(start, stop if stop > start else start, step)
     if start < 0:  # begins before the first element
