@@ -84,6 +84,7 @@ class GraphBuilder(Builder):
         self._known: dict[int, Node] = {}  # by a hash of op, attributes and operands, a third of the memory of these
         self._names: set[str] = set()
         self._reserved: list[Iterable[Node]] = []  # nodes whose names aren't among these yet
+        self._told = 0  # of the nodes made here: how many have theirs among them
         self._types: dict[Hashable, tuple[TensorType, list[Any]]] = {} if like is None else like._types
         self._shared: dict[TensorType, TensorType] = {} if like is None else like._shared
         self._equal: dict[Hashable, tuple[Any, ...]] = {}  # attributes by their key
@@ -112,6 +113,14 @@ class GraphBuilder(Builder):
         while self._reserved:
             self._names.update([node.name for node in self._reserved.pop()])
         return self._names
+
+    def _given(self) -> set[str]:
+        """The names that are taken, and those that were given here by numbers."""
+        names, nodes = self._taken(), self.nodes
+        if self._told < len(nodes) and not self.prefix:
+            names.update([node.name for node in nodes[self._told :]])
+            self._told = len(nodes)
+        return names
 
     def emit(
         self, op: Op, inputs: tuple[Operand, ...], attrs: tuple[Any, ...] = (), name: str | None = None,
@@ -148,7 +157,7 @@ class GraphBuilder(Builder):
             names = self._taken() if self._reserved else self._names
             if name in names:
                 name = self.unique(name)
-            elif not self.prefix:  # behind one prefix each number stands but once
+            elif op.name[-1].isdigit() and not self.prefix:  # `log2` and 1 is `log` and 21; else numbers tell apart
                 names.add(name)
         node = make_node(op, inputs, attrs, type, name, self.origin if origin is None else origin)
         nodes.append(node)
@@ -186,7 +195,7 @@ class GraphBuilder(Builder):
     def unique(self, wanted: str) -> str:
         """`wanted`, or that name with a number behind it where it is taken; it counts as taken from now on."""
         name, count = wanted, 1
-        names = self._taken()
+        names = self._given()
         while name in names:
             count += 1
             name = f"{wanted}_{count}"
@@ -195,7 +204,7 @@ class GraphBuilder(Builder):
 
     def rename(self, wanted: Iterable[tuple[Node, str]]) -> None:
         """Give nodes that were made here other names, where these are free. No graph holds the nodes yet."""
-        names = self._taken()
+        names = self._given()
         for node, name in wanted:
             if name not in names:
                 names.add(name)

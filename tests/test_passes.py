@@ -699,6 +699,22 @@ def test_derivatives_of_derivatives_have_unique_names() -> None:
     assert len({n.name for n in (*g.inputs, *g.nodes)}) == len(g.inputs) + len(g.nodes)
 
 
+def test_names_that_are_given_by_numbers_differ() -> None:
+    """`log2` and 1 is `log` and 21; names asked for later are none that were given before."""
+    builder = GraphBuilder(consing=False)
+    value: Any = input_node("x", f64[2])
+    for number in range(30):
+        value = builder.log2(value) if number in (1, 12) else builder.log(value)
+    names = [node.name for node in builder.nodes]
+    assert len({*names}) == 30 and "log21" in names[:2] and "log212" in names
+    asked = [builder.unique(wanted) for wanted in ("log5", "log21", "fresh", "log30")]
+    names += [*asked, builder.log(value).name]
+    assert len({*names}) == 35 and asked[2:] == ["fresh", "log30"]
+    last = builder.nodes[-1]
+    builder.rename([(last, "log6")])
+    assert last.name == names[-1]
+
+
 # ---- linear time: counts of work, and no recursion
 
 
