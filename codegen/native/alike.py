@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .player_ir import method
 from .words import words
 
 __all__ = ["FLAGS", "signature"]
@@ -198,11 +199,7 @@ overlap:
   ret i1 false
 }}
 
-define ptr @"{prefix}_fits"(ptr %self, ptr %args, i64 %given) {{
-  %right = icmp eq i64 %given, 3
-  br i1 %right, label %go, label %bad
-go:
-""" + words("args", "ptr signature", "ptr known", "ptr arrays") + """
+""" + method("fits", ("signature", "known", "arrays"), """
   %types = call ptr @data(ptr %signature)
   %seen = call ptr @data(ptr %known)
 """ + words("types", "i64 count", "i64 writes") + """
@@ -226,11 +223,7 @@ yes:
 no:
   %false = call ptr @"{prefix}_truth"(i64 0)
   ret ptr %false
-bad:
-  %null = call ptr @wrong()
-  ret ptr %null
-}}
-"""
+""")
 
 
 def signature(kinds: Sequence[Sequence[Any]], written: Sequence[bool], operands: Sequence[bool]) -> Words:

@@ -1,6 +1,26 @@
 """The LLVM text of the tape player and of the three built-ins around it; ``player`` fills in the numbers."""
 
+from collections.abc import Sequence
+
 from .words import words
+
+
+def method(name: str, objects: Sequence[str], body: str) -> str:
+    """A built-in of the METH_FASTCALL kind that takes some objects; `body` may go to `bad`, which is a TypeError."""
+    return f"""
+define ptr @"{{prefix}}_{name}"(ptr %self, ptr %args, i64 %given) {{{{
+  %right = icmp eq i64 %given, {len(objects)}
+  br i1 %right, label %go, label %bad
+go:
+{words("args", *(f"ptr {one}" for one in objects))}
+{body.strip(chr(10))}
+bad:
+  %null = call ptr @wrong()
+  ret ptr %null
+}}}}
+"""
+
+
 
 # Arguments: the header (address of the rows, their number, address of the integers, whether to wake threads) and the
 # pointer table.
@@ -117,47 +137,21 @@ define internal void @released(ptr %header, ptr %table) {{
   ret void
 }}
 
-define ptr @"{prefix}_play"(ptr %self, ptr %args, i64 %count) {{
-  %right = icmp eq i64 %count, 2
-  br i1 %right, label %good, label %bad
-good:
-""" + words("args", "ptr header", "ptr table") + """
+""" + method("play", ("header", "table"), """
   call void @released(ptr %header, ptr %table)
   %none = call ptr @none()
   ret ptr %none
-bad:
-  %null = call ptr @wrong()
-  ret ptr %null
-}}
-
-define ptr @"{prefix}_fill"(ptr %self, ptr %args, i64 %count) {{
-  %right = icmp eq i64 %count, 3
-  br i1 %right, label %go, label %bad
-go:
-""" + words("args", "ptr table", "ptr slots", "ptr arrays") + """
+""") + method("fill", ("table", "slots", "arrays"), """
   %filled = call i1 @gather(ptr %table, ptr %slots, ptr %arrays)
   br i1 %filled, label %good, label %bad
 good:
   %none = call ptr @none()
   ret ptr %none
-bad:
-  %null = call ptr @wrong()
-  ret ptr %null
-}}
-
-define ptr @"{prefix}_enter"(ptr %self, ptr %args, i64 %count) {{
-  %right = icmp eq i64 %count, 4
-  br i1 %right, label %go, label %bad
-go:
-""" + words("args", "ptr header", "ptr table", "ptr slots", "ptr arrays") + """
+""") + method("enter", ("header", "table", "slots", "arrays"), """
   %filled = call i1 @gather(ptr %table, ptr %slots, ptr %arrays)
   br i1 %filled, label %good, label %bad
 good:
   call void @released(ptr %header, ptr %table)
   %none = call ptr @none()
   ret ptr %none
-bad:
-  %null = call ptr @wrong()
-  ret ptr %null
-}}
-"""
+""")

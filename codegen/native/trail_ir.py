@@ -16,6 +16,7 @@ The two other kinds have small numbers in place of a kernel:
 Both stop with -2 instead where a kernel has reported an index out of bounds.
 """
 
+from .player_ir import method
 from .words import words
 
 ROW_WORDS = 8
@@ -215,19 +216,11 @@ define internal i64 @descending(ptr %header, ptr %bases) {{
   ret i64 %number
 }}
 
-define ptr @"{prefix}_follow"(ptr %self, ptr %args, i64 %count) {{
-  %right = icmp eq i64 %count, 4
-  br i1 %right, label %go, label %bad
-go:
-""" + words("args", "ptr header", "ptr bases", "ptr slots", "ptr arrays") + """
+""" + method("follow", ("header", "bases", "slots", "arrays"), """
   %filled = call i1 @gather(ptr %bases, ptr %slots, ptr %arrays)
   br i1 %filled, label %good, label %bad
 good:
   %number = call i64 @descending(ptr %header, ptr %bases)
   %result = call ptr @"{prefix}_integer"(i64 %number)
   ret ptr %result
-bad:
-  %null = call ptr @wrong()
-  ret ptr %null
-}}
-"""
+""")
