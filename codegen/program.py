@@ -6,6 +6,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from math import prod
 from operator import itemgetter
 from typing import Any
@@ -48,11 +49,12 @@ def compile_graph(graph: Graph, strict: bool = False, in_place: bool = False) ->
 
 @dataclass(slots=True)
 class _Frame:
-    """Memory for one call at a time: the pointer table, the workspace, arrays for host steps, and the bound entries."""
+    """Memory for one call at a time: the pointer table, the workspace, the operands that lie there of each host step
+    (None for others), and the bound entries."""
 
     pointers: Any
     workspace: Any
-    places: dict[Buffer, Any]
+    operands: list[list[Any]]
     status: Any
     entries: list[Callable[[Any], None]]
 
@@ -99,6 +101,8 @@ class Program:
                             zip(self._inputs, lowered.graph.inputs, strict=True) if not node.type.weak)
         self.offsets, self.workspace_bytes = lowered.offsets, lowered.workspace
         self._plan = self._segments(lowered)
+        self._shapes.update((self._external[part.result], part.node.type.shape) for part in self._plan
+                            if isinstance(part, HostStep))
         self._checked = lowered.status in self._slots
         self._hosts = any(isinstance(part, HostStep) for part in self._plan)
 
@@ -173,12 +177,8 @@ class Program:
         raw = np.empty(self.workspace_bytes + ALIGNMENT, np.uint8)
         shift = -raw.ctypes.data % ALIGNMENT
         workspace = raw[shift : shift + self.workspace_bytes]
-        places = {}
-        for step in self._plan:
-            for view in step.operands if isinstance(step, HostStep) else ():
-                if isinstance(view, View) and view.buffer.kind == "arena":
-                    buffer, offset = view.buffer, self.offsets[view.buffer]
-                    places[buffer] = workspace[offset : offset + buffer.nbytes].view(buffer.dtype.numpy)
+        operands = [[self._within(workspace, operand) for operand in step.operands]
+                    for step in self._plan if isinstance(step, HostStep)]
         pointers = np.zeros(len(self._slots), np.int64)
         base = workspace.ctypes.data if self.workspace_bytes else 0
         status = np.zeros(1, np.int64)
@@ -188,7 +188,14 @@ class Program:
             elif buffer.kind == "status":
                 pointers[slot] = status.ctypes.data
         entries = [part.tape.bind(part.slots, pointers) for part in self._plan if isinstance(part, _Segment)]
-        return _Frame(pointers, raw, places, status, entries)
+        return _Frame(pointers, raw, operands, status, entries)
+
+    def _within(self, workspace: Any, operand: Any) -> Any:
+        """The array of an operand that lies in the workspace; None for others."""
+        if not isinstance(operand, View) or operand.buffer.kind != "arena":
+            return None
+        buffer, offset = operand.buffer, self.offsets[operand.buffer]
+        return strided(workspace[offset : offset + buffer.nbytes].view(buffer.dtype.numpy), operand)
 
     # ---- running
 
@@ -211,12 +218,12 @@ class Program:
     def _run(self, arrays: Sequence[Any], values: Values, frame: _Frame) -> list[Any]:
         """The results of a call whose inputs, constants and fresh arrays are in `values`; gives the frame back."""
         try:
-            entries = iter(frame.entries)
+            entries, operands = iter(frame.entries), iter(frame.operands)
             for part in self._plan:
                 if isinstance(part, _Segment):
                     next(entries)(part.pick(values))
                 elif isinstance(part, HostStep):
-                    self._host(part, values, frame)
+                    self._host(part, values, next(operands))
                 elif frame.status[0]:
                     return self._refused(frame, arrays)
             if self._checked and frame.status[0]:
@@ -239,11 +246,8 @@ class Program:
         return [None if output is None else output.replaced(found.get(operand, operand))
                 for output, operand in zip(self._outputs, operands, strict=True)]
 
-    def direct(self) -> Callable[..., Any] | None:
-        """A function of the input arrays (as they lie in memory, all of them arrays) that gives what a call does. None
-        where the program has host steps."""
-        if self._hosts:
-            return None
+    def direct(self) -> Callable[..., Any]:
+        """A function of the input arrays (as they lie in memory, all of them arrays) that gives what a call does."""
         scope: dict[str, Any] = {"frames": self._frames, "new_frame": self._frame, "refused": self._refused}
         inputs = [f"v{index}" for index, _ in self._inputs]
         check = f"if frame.status[0]: return refused(frame, ({', '.join(inputs)},))"
@@ -253,11 +257,15 @@ class Program:
             lines.append(f"v{index} = make{index}()")
         for index, constant in self._constants:
             scope[f"v{index}"] = constant
-        segments = 0
+        lines += [f"v{self._external[part.result]} = None" for part in self._plan if isinstance(part, HostStep)]
+        segments = hosts = 0
         for part in self._plan:
             if isinstance(part, _Segment):
                 lines += self._enter(part, segments, scope)
                 segments += 1
+            elif isinstance(part, HostStep):
+                lines.append(self._outside(part, hosts, scope))
+                hosts += 1
             else:
                 lines.append(check)
         if self._checked:
@@ -265,6 +273,9 @@ class Program:
         if self._plan:
             lines.append("frames.append(frame)")
         lines.append(f"return [{', '.join(self._shown(i, output, scope) for i, output in enumerate(self._outputs))}]")
+        if self._hosts:
+            scope["errstate"] = np.errstate
+            lines = ["with errstate(all='ignore'):", *[f"    {line}" for line in lines]]
         exec(f"def run({', '.join(inputs)}):\n" + "\n".join(f"    {line}" for line in lines), scope)
         run: Callable[..., Any] = scope["run"]
         return run
@@ -288,14 +299,26 @@ class Program:
         scope[f"show{number}"] = output.shown
         return f"show{number}({'None' if output.view is None else name})"
 
-    def _host(self, step: HostStep, values: Values, frame: _Frame) -> None:
-        operands = [self._array(o, values, frame) if isinstance(o, View) else o for o in step.operands]
-        values[self._external[step.result]] = host_result(step.node, operands)
+    def _outside(self, step: HostStep, number: int, scope: dict[str, Any]) -> str:
+        """The line that runs a host step of a call whose values have names. Where it fails, the frame is let go."""
+        given = []
+        for position, operand in enumerate(step.operands):
+            name = f"h{number}_{position}"
+            if isinstance(operand, View) and operand.buffer.kind == "arena":
+                given.append(f"frame.operands[{number}][{position}]")
+            elif isinstance(operand, View):
+                scope[name] = partial(strided, view=operand)
+                given.append(f"{name}(v{self._external[operand.buffer]})")
+            else:
+                scope[name] = operand
+                given.append(name)
+        scope |= {f"node{number}": step.node, "host": host_result}
+        return f"v{self._external[step.result]} = host(node{number}, ({', '.join(given)},))"
 
-    def _array(self, view: View, values: Values, frame: _Frame) -> Any:
-        buffer = view.buffer
-        base = frame.places[buffer] if buffer.kind == "arena" else values[self._external[buffer]]
-        return strided(base, view)
+    def _host(self, step: HostStep, values: Values, within: list[Any]) -> None:
+        given = [strided(values[self._external[o.buffer]], o) if there is None and isinstance(o, View)
+                 else o if there is None else there for o, there in zip(step.operands, within, strict=True)]
+        values[self._external[step.result]] = host_result(step.node, given)
 
 
 def host_result(node: Node, operands: Sequence[Any]) -> Any:

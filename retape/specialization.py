@@ -196,8 +196,7 @@ class Specialization:
 
     def runner(self) -> Callable[..., Any]:
         """A function of arrays that runs the program for values."""
-        program = self._code.program
-        return program.direct() or (lambda *arrays: program(arrays))
+        return self._code.program.direct()
 
     def dtypes(self) -> list[Any]:
         """NumPy's types of the inputs."""

@@ -80,14 +80,18 @@ def _solve(a: Any, c: Any, structure: str) -> Any:
 
 
 def _solve_triangle(a: Any, c: Any, lower: bool) -> Any:
-    from scipy.linalg import solve_triangular
+    from scipy.linalg import lapack
 
     lead = np.broadcast_shapes(a.shape[:-2], c.shape[:-2])
     result = np.empty((*lead, *c.shape[-2:]), c.dtype)
+    if not result.size:
+        return result
+    trtrs = lapack.strtrs if c.dtype == np.float32 else lapack.dtrtrs
     left, right = np.broadcast_to(a, (*lead, *a.shape[-2:])), np.broadcast_to(c, result.shape)
-    if result.size:
-        for place in np.ndindex(lead):
-            result[place] = solve_triangular(left[place], right[place], lower=lower, check_finite=False)
+    for place in np.ndindex(lead):  # LAPACK takes columns that follow one another: those of the transpose
+        result[place], info = trtrs(left[place].T, right[place], lower=not lower, trans=1)
+        if info:
+            raise np.linalg.LinAlgError(f"0 on the diagonal at {info - 1}")
     return result
 
 
