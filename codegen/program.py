@@ -328,7 +328,7 @@ def host_result(node: Node, operands: Sequence[Any]) -> Any:
     except RetapeError as error:
         error.facts = (("where", node.note), *error.facts)
         raise
-    return np.ascontiguousarray(result, node.type.dtype.numpy)
+    return np.asarray(result, node.type.dtype.numpy, order="C")
 
 
 class Output:

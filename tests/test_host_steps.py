@@ -40,6 +40,7 @@ PROGRAMS = {
     "transposed": lambda k, y: rt.linalg.solve_triangular(k.T, y[:, None], upper=True),
     "kernels between": posterior,
     "an input beside": lambda k, y: (y, rt.linalg.inv(k)),
+    "a number": lambda k, y: (rt.argmax(k), rt.sin(y) + rt.linalg.inv(k).argmax()),
     "many": many,
 }
 
