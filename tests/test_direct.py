@@ -162,6 +162,21 @@ STATEMENTS = {
         p2[count] = bad
         count = count + 1
 """),
+    "search": (["f64", "f64", "i64"], [40], """
+    for i0 in range(lo, hi):
+        v = p1[i0]
+        done = 0
+        left = k0
+        while left > 0:
+            half = left >> 1
+            x = p0[done + half]
+            if not (v < x or (v == v and x != x)):
+                done = done + half + 1
+                left = left - half - 1
+            else:
+                left = half
+        p2[i0] = done
+"""),
     "parts": (["f64", "f64", "f64"], [13, 20], """
     for e in range(2):
         s = 0 if e == 0 else k1

@@ -109,7 +109,7 @@ def _assigned(lines: Sequence[ast.stmt]) -> Iterator[str]:
             if isinstance(target, ast.Name):
                 yield target.id
         if isinstance(line, ast.For | ast.While | ast.If):
-            yield from _assigned(line.body)
+            yield from _assigned([*line.body, *line.orelse])
 
 
 class _Mark:
@@ -150,7 +150,7 @@ class _Text(Scalars):
                 self.counted(line)
             elif isinstance(line, ast.While) and not line.orelse:
                 self.repeated(line)
-            elif isinstance(line, ast.If) and not line.orelse:
+            elif isinstance(line, ast.If):
                 self.branch(line)
             else:
                 raise Unknown(ast.unparse(line))
@@ -237,8 +237,11 @@ class _Text(Scalars):
         b.position_at_end(after)
 
     def branch(self, line: ast.If) -> None:
-        with self.builder.if_then(self.condition(line.test)):
-            self.within(line.body)
+        with self.builder.if_else(self.condition(line.test)) as (then, otherwise):
+            with then:
+                self.within(line.body)
+            with otherwise:
+                self.within(line.orelse)
 
     def blocks(self, count: int) -> list[Any]:
         """New blocks, the first of which follows."""

@@ -104,6 +104,8 @@ class Scalars:
         return short, self.builder.icmp_unsigned("!=", value, BYTE(0)) if short == "b1" else value
 
     def _unaryop(self, node: ast.UnaryOp) -> Typed:
+        if isinstance(node.op, ast.Not):
+            return "b1", self.builder.not_(self.condition(node.operand))
         if not isinstance(node.op, ast.USub):
             raise Unknown(ast.unparse(node))
         literal = node.operand.value if isinstance(node.operand, ast.Constant) else None
@@ -122,8 +124,10 @@ class Scalars:
         if left[0] == right[0] == "b1" and op in BITWISE:
             return "b1", getattr(self.builder, BITWISE[op])(left[1], right[1])
         short, a, b = self.alike(left, right)
-        if short in FLOATS or op not in (*BITWISE, ast.FloorDiv, ast.Mod):
+        if short in FLOATS or op not in (*BITWISE, ast.RShift, ast.FloorDiv, ast.Mod):
             raise Unknown(ast.unparse(node))
+        if op is ast.RShift:
+            return short, (self.builder.ashr if short in SIGNED else self.builder.lshr)(a, b)
         if op in BITWISE:
             return short, getattr(self.builder, BITWISE[op])(a, b)
         return short, self.divided(short in SIGNED, a, b)[op is ast.Mod]
