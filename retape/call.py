@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -109,11 +110,13 @@ class Call:
         return known.rebuild(outputs if self.tensors else [to_numpy(leaf) for leaf in outputs])
 
     def numpy_out(self, result: Any) -> Any:
-        """NumPy in, NumPy out."""
-        if self.tensors:
-            return result
+        """NumPy in, NumPy out; beside tensors, an array that is returned as it was given."""
         leaves, structure = flatten(result)
-        return unflatten(structure, [to_numpy(leaf) for leaf in leaves])
+        if not self.tensors:
+            return unflatten(structure, [to_numpy(leaf) for leaf in leaves])
+        arrays = {id(leaf): leaf for leaf in self.leaves if isinstance(leaf, np.ndarray)}
+        given = [arrays.get(id(leaf._data), leaf) if isinstance(leaf, Tensor) else leaf for leaf in leaves]
+        return result if all(map(operator.is_, given, leaves)) else unflatten(structure, given)
 
     def eagerly(self, function: Callable[..., Any]) -> Any:
         """Call the function itself, with arrays as tensors over their memory."""

@@ -306,6 +306,14 @@ def test_dataclasses_are_results_of_every_call() -> None:
         np.testing.assert_array_equal(found.w, 2.0)
 
 
+def test_an_array_beside_tensors_is_returned_as_it_was_given() -> None:
+    compiled = rt.compile(lambda t, a: (t * a, {"same": a}))
+    array = np.arange(3.0)
+    for _ in range(4):  # traced, the general way, the short way
+        product, kept = compiled(rt.ones(3), array)
+        assert type(product) is rt.Tensor and kept["same"] is array
+
+
 def test_one_tensor_twice_is_one_object() -> None:
     def f(x: Any) -> Any:
         y = x + 1
