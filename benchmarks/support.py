@@ -58,10 +58,10 @@ def compiles_torch(yes: bool) -> None:
     _compiles["torch"] = yes
 
 
-def torch_function(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function, or `torch.compile` of it in a process that measures that."""
+def torch_function(function: Callable[..., Any], eager: Callable[..., Any] | None = None) -> Callable[..., Any]:
+    """`torch.compile` of the function in a process that measures that; else itself, or the one that is faster then."""
     if not _compiles["torch"]:
-        return function
+        return eager or function
     import torch as library
 
     compiled: Callable[..., Any] = library.compile(function, dynamic=False)

@@ -40,7 +40,8 @@ def jax(given: Any) -> Call:
 def torch(given: Any) -> Call:
     import torch as library
 
-    return lambda: library.exp(library.from_numpy(given)).numpy()
+    call = support.torch_function(lambda x: library.exp(x))
+    return lambda: call(library.from_numpy(given)).numpy()
 
 
 def numpy(given: Any) -> Call:

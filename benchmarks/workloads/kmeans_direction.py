@@ -65,9 +65,16 @@ def torch(given: Any) -> Call:
     cost = objective(lambda x: x.min(1).values)
     c, p = map(library.tensor, given)
 
+    def forward(c: Any, p: Any) -> Any:
+        return library.func.jvp(lambda c: library.func.grad(cost)(c, p), (c,), (library.ones_like(c),))
+
+    def twice(c: Any, p: Any) -> Any:
+        return library.autograd.functional.jvp(lambda c: library.func.grad(cost)(c, p), c, library.ones_like(c))
+
+    both = support.torch_function(forward, eager=twice)
+
     def call() -> Any:
-        gradient, curvature = library.autograd.functional.jvp(
-            lambda c: library.func.grad(cost)(c, p), c, library.ones_like(c))
+        gradient, curvature = both(c, p)
         return (gradient / curvature).numpy()
 
     return call
