@@ -70,8 +70,7 @@ def _transform(
             _only_tensors(outputs)
             nested = any(reaches_others(o, variables) for o in outputs)
             found = [rebuilt(parts) for parts in blocks(outputs, variables, nested)]
-        aux_leaves, aux_tree = flatten(aux)
-        aux = unflatten(aux_tree, [released(leaf, variables) for leaf in aux_leaves])
+        aux = released(aux, variables)
         matrix = unflatten(tree, found)
         return numpy_out((args, kwargs), (matrix, aux) if has_aux else matrix)
 

@@ -72,8 +72,7 @@ def value_and_grad(
         gradient = rebuilt(gradients)
         if not nested:
             value = value.detach()
-        aux_leaves, aux_tree = flatten(aux)
-        aux = unflatten(aux_tree, [released(leaf, targets) for leaf in aux_leaves])
+        aux = released(aux, targets)
         return numpy_out((args, kwargs), (((value, aux), gradient) if has_aux else (value, gradient)))
 
     return both
@@ -102,8 +101,10 @@ def differentiated(
 
 
 def released(value: Any, targets: list[Tensor]) -> Any:
-    """The value cut off from the transform's own variables, unless an outer graph reaches it too."""
-    return value if not isinstance(value, Tensor) or reaches_others(value, targets) else value.detach()
+    """The tensors of a structure cut off from the transform's own variables, unless an outer graph reaches them too."""
+    leaves, tree = flatten(value)
+    return unflatten(tree, [leaf if not isinstance(leaf, Tensor) or reaches_others(leaf, targets) else leaf.detach()
+                            for leaf in leaves])
 
 
 def reaches_others(value: Tensor, targets: Sequence[Tensor]) -> bool:
@@ -161,7 +162,7 @@ def vjp(function: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[...,
     with _GradMode(True):
         variables = [_variable(p) for p in primals]
         result = function(*variables)
-    outputs, tree = flatten(result)
+    outputs = flatten(result)[0]
 
     def pull(cotangent: Any) -> tuple[Any, ...]:
         given = [c if isinstance(c, Tensor) else array_operand(np.asarray(c, o._data.dtype))
@@ -177,8 +178,7 @@ def vjp(function: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[...,
                       for g, v in zip(found, variables, strict=True))
         return tuple(numpy_out((primals, cotangent), parts))
 
-    value = unflatten(tree, [released(o, variables) for o in outputs])
-    return numpy_out(primals, value), pull
+    return numpy_out(primals, released(result, variables)), pull
 
 
 def jvp(function: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[Any, Any]:
@@ -189,7 +189,8 @@ def jvp(function: Callable[..., Any], primals: Sequence[Any], tangents: Sequence
     """
     with _GradMode(True):
         variables = [_variable(p) for p in primals]
-        outputs, tree = flatten(function(*variables))
+        result = function(*variables)
+        outputs, tree = flatten(result)
         seeds = [TENSORS.full(shape=o.shape, value=0.0, dtype=o.dtype).requires_grad_() for o in outputs]
         directions = [_like(t, v) for t, v in zip(tangents, variables, strict=True)]
         live = [(o, s) for o, s in zip(outputs, seeds, strict=True) if o._requires_grad]
@@ -207,8 +208,7 @@ def jvp(function: Callable[..., Any], primals: Sequence[Any], tangents: Sequence
             found = engine_grad(total, seeds, create_graph=nested, allow_unused=True)
         zeros = [TENSORS.full(shape=o.shape, value=0.0, dtype=o.dtype) for o in outputs]
     pushed = [z if f is None else f for f, z in zip(found, zeros, strict=True)]
-    value = unflatten(tree, [released(o, variables) for o in outputs])
-    return tuple(numpy_out((primals, tangents), (value, unflatten(tree, pushed))))
+    return tuple(numpy_out((primals, tangents), (released(result, variables), unflatten(tree, pushed))))
 
 
 def _like(tangent: Any, variable: Tensor) -> Tensor:
