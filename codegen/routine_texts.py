@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["CHOLESKY", "CUMSUM", "CUMSUM_ROWS", "LOGDET", "PLACES", "SEARCH", "SOLVE", "SUBSTITUTE"]
+from textwrap import indent
+
+__all__ = ["CHOLESKY", "CUMSUM", "CUMSUM_ROWS", "LOGDET", "ORDER", "PLACES", "SEARCH", "SOLVE", "SUBSTITUTE"]
 
 # Where a mask holds, found without a branch on what is read. Where fewer elements hold than were counted, a look
 # refuses the result: the rest has only to be written.
@@ -84,6 +86,61 @@ def kernel(p0, p1, p2, k0, k1, lo, hi):
             else:
                 left = half
         p2[i0] = done
+"""
+
+# The element in hand (i, of value v) goes down a heap of `size` indices from place `at`; above stands what comes last.
+_SINK = """\
+child = 2 * at + 1
+while child < size:
+    j = p1[y + child * k3]
+    w = p0[x + j * k2]
+    if child + 1 < size:
+        k = p1[y + (child + 1) * k3]
+        z = p0[x + k * k2]
+        if BEFORE(w, z) or (j < k and not BEFORE(z, w)):
+            child = child + 1
+            j = k
+            w = z
+    if BEFORE(v, w) or (i < j and not BEFORE(w, v)):
+        p1[y + at * k3] = j
+        at = child
+        child = 2 * at + 1
+    else:
+        child = size
+p1[y + at * k3] = i
+"""
+
+# The indices of those k5 of k0 elements that come first, in order. A heap holds the first so far; an element that comes
+# before the last of these takes its place.
+ORDER = f"""\
+def kernel(p0, p1, k0, k1, k2, k3, k4, k5, lo, hi):
+    for b in range(lo, hi):
+        for c in range(k3):
+            x = b * k1 + c * k4
+            y = b * k5 * k3 + c
+            for e in range(k5):
+                p1[y + e * k3] = e
+            size = k5
+            for step in range(k5 >> 1):
+                at = (k5 >> 1) - 1 - step
+                i = p1[y + at * k3]
+                v = p0[x + i * k2]
+{indent(_SINK, " " * 16)}\
+            last = p0[x + p1[y] * k2]
+            for e in range(k5, k0):
+                v = p0[x + e * k2]
+                if BEFORE(v, last):
+                    i = e
+                    at = 0
+{indent(_SINK, " " * 20)}\
+                    last = p0[x + p1[y] * k2]
+            for step in range(1, k5):
+                size = k5 - step
+                i = p1[y + size * k3]
+                v = p0[x + i * k2]
+                p1[y + size * k3] = p1[y]
+                at = 0
+{indent(_SINK, " " * 16)}\
 """
 
 # Elimination with the largest element of a column as pivot, right sides along with the matrix.

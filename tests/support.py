@@ -494,8 +494,9 @@ def _structural_cases(op: Op, x: Any, rng: np.random.Generator) -> list[tuple[tu
         "put": [((x, distinct(rng, (2, 2, 4), 3, 1), y[:, :2]), (1,)), ((x, distinct(rng, (2, 3, 4), 2, 0), y), (0,)),
                 ((x, distinct(rng, (1, 2, 3), 4, 2), y[:1, :2, :1]), (2,)),
                 ((x, _indices(rng, (2, 0, 4), 3), y[:, :0]), (1,))],
-        "argsort": [((x,), (a, d)) for a in (0, 1, 2) for d in (False, True)]
-                   + [((np.round(x),), (2, True)), ((x[:, :0],), (1, False)), ((x[0, 0, 0],), (0, False))],
+        "argsort": [((x,), (a, d, None)) for a in (0, 1, 2) for d in (False, True)]
+                   + [((np.round(x),), (a, True, 2)) for a in (0, 1, 2)] + [((np.round(x).T,), (1, False, 3))]
+                   + [((x[:, :0],), (1, False, None)), ((x,), (2, False, 0)), ((x[0, 0, 0],), (0, False, None))],
         "cumargmax": [((x,), (a,)) for a in (0, 1, 2)]
                      + [((np.round(x),), (2,)), ((x[0, 0, 0],), (0,)), ((x[:, :0],), (1,))],
         "searchsorted": [((np.sort(x[0, 0]), y), (r,)) for r in (False, True)]

@@ -172,3 +172,44 @@ def test_the_short_way_in_gives_views_and_what_host_steps_make(function: Callabl
             assert type(one) is (np.float64 if other.ndim == 0 else np.ndarray)
             assert np.shares_memory(one, given) == np.shares_memory(other.numpy(), given)
     assert type(general) is type(short)
+
+
+TIES = np.round(2.0 * RNG.standard_normal((5, 48, 40)))
+TIES[:, ::7, 3] = np.nan
+TIES[0, 1] = np.nan
+TIES[1, 2, ::3], TIES[1, 2, 1::3], TIES[1, 3] = np.inf, -np.inf, -0.0
+
+
+@pytest.mark.parametrize("largest", [False, True])
+@pytest.mark.parametrize("dim", [0, 1, 2])
+def test_the_first_of_many_are_found_without_sorting(dim: int, largest: bool) -> None:
+    rising = np.sort(TIES, 1)
+    for x in (TIES, rising, TIES.astype(np.float32), np.nan_to_num(TIES, nan=0.0, posinf=9.0, neginf=-9.0).astype(int)):
+        for given in (x, np.moveaxis(x, 1, dim), np.moveaxis(x, 1, dim)[::-1, ::2, ::-1]):
+            count = max(given.shape[dim] // 8, 1)
+            for k in {1, count} if given.shape[dim] >= 8 else ():
+                assert hosts(lambda x, k=k: tuple(rt.topk(x, k, dim, largest)), given) == 0
+                assert hosts(lambda x, k=k: tuple(rt.kthvalue(x, k, dim)), given, strict=True) == 0
+                order = np.argsort(given, dim, kind="stable")
+                if largest:
+                    order = given.shape[dim] - 1 - np.flip(np.argsort(np.flip(given, dim), dim, kind="stable"), dim)
+                for function in (rt.topk, rt.compile(rt.topk)):
+                    for _ in range(2):
+                        found = function(given, k, dim, largest).indices
+                        np.testing.assert_array_equal(found, np.take(order, range(k), dim))
+
+
+def test_rows_are_sorted_by_kernels_where_few_or_small() -> None:
+    row = TIES[0, :, 3]
+    assert hosts(lambda x: (rt.sort(x), rt.argsort(x, descending=True)), row) == 0
+    assert hosts(lambda x: rt.topk(x, 7).indices, TIES) == 1  # more than an eighth: whole rows are sorted
+    assert hosts(lambda x: rt.topk(x, 5).indices, TIES) == 0
+    assert hosts(rt.func.grad(lambda x: (rt.topk(x, 5, 1).values ** 2).sum()), rising := np.sort(TIES[1:2, 5:], 1)) == 0
+    assert rising.shape == (1, 43, 40)
+
+
+def test_the_first_of_many_are_shared_among_threads() -> None:
+    x = RNG.standard_normal((400, 300))
+    graph = rt.compile(lambda x: rt.topk(x, 3).indices).specialize(x).graph
+    (step,) = lower(graph).steps
+    assert step.emitted.extent == 400 and 0 < step.emitted.division.grain < 400

@@ -53,7 +53,7 @@ def topk(input: Any, k: int, dim: int = -1, largest: bool = True, sorted: bool =
            f"dim {at} holds fewer", "ask for fewer", OutOfBounds)
     if not x.ndim:
         return Extremum(x, primitive("argsort", x, axis=0, descending=False))
-    indices = narrow(primitive("argsort", x, axis=at, descending=largest), at, 0, k)
+    indices = primitive("argsort", x, axis=at, descending=largest, count=k)
     return Extremum(primitive("gather", x, indices, axis=at), indices)
 
 
@@ -64,7 +64,7 @@ def kthvalue(input: Any, k: int, dim: int = -1, keepdim: bool = False) -> Any:
     at = axis_of(dim, x)
     refuse(not 1 <= k <= (x.shape[at] if x.ndim else 1), f"`kthvalue` of {k} from shape {x.shape}",
            f"k runs from 1 to the extent of dim {at}", "check `k`", OutOfBounds)
-    indices = primitive("argsort", x, axis=at, descending=False)
+    indices = primitive("argsort", x, axis=at, descending=False, count=k)
     return picked(x, narrow(indices, at, k - 1, 1) if x.ndim else indices, at, keepdim)
 
 

@@ -18,14 +18,22 @@ def _infer_indices(x: OperandType, *_: Any) -> TensorType:
     return TensorType(i64, x.shape)
 
 
-def _argsort(x: Any, axis: int, descending: bool) -> Any:
+def _infer_argsort(x: OperandType, axis: int, descending: bool, count: int | None) -> TensorType:
+    assert isinstance(x, TensorType)
+    if count is None or not x.shape:
+        return TensorType(i64, x.shape)
+    return TensorType(i64, (*x.shape[:axis], count, *x.shape[axis + 1 :]))
+
+
+def _argsort(x: Any, axis: int, descending: bool, count: int | None) -> Any:
     """Stable in both directions; NaN is the largest value, as in torch."""
     if not x.ndim:
         return np.zeros((), np.int64)
-    if not descending:
-        return np.argsort(x, axis=axis, kind="stable")
-    # the stable order of the reversed row, read from behind
-    return x.shape[axis] - 1 - np.flip(np.argsort(np.flip(x, axis), axis=axis, kind="stable"), axis)
+    if descending:  # the stable order of the reversed row, read from behind
+        found = x.shape[axis] - 1 - np.flip(np.argsort(np.flip(x, axis), axis=axis, kind="stable"), axis)
+    else:
+        found = np.argsort(x, axis=axis, kind="stable")
+    return found if count is None else np.ascontiguousarray(found[(*(slice(None),) * axis, slice(count))])
 
 
 def _cumargmax(x: Any, axis: int) -> Any:
@@ -76,9 +84,9 @@ def _infer_places(mask: OperandType, count: int) -> TensorType:
     return TensorType(i64, (count,))
 
 
-register("argsort", "x", "library", infer=_infer_indices, eager=_argsort, vjp=INDEX,
-         attributes={"axis": REQUIRED, "descending": False}, domain=((-3.0, 3.0),),
-         doc="Indices that sort along an axis; equal elements keep their order.")
+register("argsort", "x", "library", infer=_infer_argsort, eager=_argsort, vjp=INDEX,
+         attributes={"axis": REQUIRED, "descending": False, "count": None}, domain=((-3.0, 3.0),),
+         doc="Indices that sort along an axis, or the first `count` of them; equal elements keep their order.")
 register("cumargmax", "x", "library", infer=_infer_indices, eager=_cumargmax, vjp=INDEX,
          attributes={"axis": REQUIRED}, domain=((-3.0, 3.0),),
          doc="Index of the largest element up to each place, the last among equal ones.")
