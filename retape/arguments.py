@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +14,7 @@ from retape.tracer.tree import LEAF
 
 from .call import Call
 
-__all__ = ["Arguments", "Default", "Unwritten", "Writer", "form", "made"]
+__all__ = ["Arguments", "Default", "Unwritten", "Writer", "form", "made", "positional"]
 
 
 class Unwritten(Exception):
@@ -25,6 +26,11 @@ class Default:
     """An argument that isn't given."""
 
     value: Any
+
+
+def positional(signature: inspect.Signature) -> list[str]:
+    """The names of the parameters that take arguments by position, one each."""
+    return [p.name for p in signature.parameters.values() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
 
 
 def form(

@@ -10,7 +10,7 @@ import numpy as np
 
 from retape.ir.errors import UnsupportedOp
 from retape.ir.types import default_float
-from retape.tracer.apply import located, plain_array
+from retape.tracer.apply import check_dtype, located, plain_array
 from retape.tracer.creation import from_numpy
 from retape.tracer.state import state
 from retape.tracer.tensor import Tensor
@@ -83,6 +83,7 @@ class Call:
             return data.dtype, data.shape, None if data.flags.c_contiguous else data.strides, leaf._requires_grad
         if isinstance(leaf, np.ndarray):
             arrays.append(id(leaf))
+            check_dtype(leaf)
             if not leaf.flags.aligned:
                 raise located(UnsupportedOp(f"`{name}` is an unaligned array",
                                             ("why", "compiled code reads whole words"), fix="pass a copy"))

@@ -8,7 +8,7 @@ import keyword
 import os
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial, update_wrapper
 from typing import Any, TypeVar, overload
 from weakref import WeakValueDictionary
@@ -27,7 +27,7 @@ from retape.tracer.state import state
 from retape.tracer.tensor import Tensor
 from retape.tracer.trace import Recorded, trace
 
-from .arguments import form
+from .arguments import form, positional
 from .call import Call
 from .effects import Setting
 from .entry import MISS, Entry, make_entry
@@ -88,11 +88,10 @@ class CompiledFunction:
         name = re.sub(r"\W", "", getattr(function, "__name__", type(function).__name__)) or "function"
         self._name = f"{name}_" if keyword.iskeyword(name) else name
         self._of = f"{getattr(function, '__module__', '')}.{self.__qualname__}"
-        self._signature = inspect.signature(function)
-        parameters = self._signature.parameters.values()
-        self._positional = [p.name for p in parameters
-                            if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-        self._simple = len(self._positional) == len(parameters)
+        # what a decorator wraps gives names to arguments, of which the decorator may take others
+        self._signature = inspect.signature(function, follow_wrapped=False)
+        self._positional = positional(inspect.signature(function))
+        self._simple = len(positional(self._signature)) == len(self._signature.parameters)
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         if instance is None:
@@ -107,13 +106,13 @@ class CompiledFunction:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if state.tracer is not None:  # inside another trace: inlined
             return self.function(*args, **kwargs)
-        if self._entry is not None:
-            result = self._entry(args, kwargs)
+        last = self._entry
+        if last is not None:
+            result = last(args, kwargs)
             if result is not MISS:
                 return result
             for entry in self._entries:
-                result = entry(args, kwargs)
-                if result is not MISS:
+                if entry is not last and (result := entry(args, kwargs)) is not MISS:
                     self._entry = entry
                     return result
         call = self._call(args, kwargs)
@@ -220,15 +219,20 @@ class CompiledFunction:
     # ---- calling
 
     def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
-        if self._simple and not kwargs and len(args) == len(self._positional):
-            named = list(zip(self._positional, args, strict=True))
-            return Call(named, lambda values: (tuple(values), {}))
-        bound = self._signature.bind(*args, **kwargs)
+        if self._simple and not kwargs and len(args) == len(self._signature.parameters):
+            return Call(self._named(args), lambda values: (tuple(values), {}))
+        try:
+            bound = self._signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise TypeError(f"{self.__qualname__}() {error}") from None
         bound.apply_defaults()
-        named = [*((f"arg{i}" if i >= len(self._positional) else self._positional[i], v)
-                   for i, v in enumerate(bound.args)), *bound.kwargs.items()]
+        named = [*self._named(bound.args), *bound.kwargs.items()]
         count, keys = len(bound.args), list(bound.kwargs)
         return Call(named, lambda values: (tuple(values[:count]), dict(zip(keys, values[count:], strict=True))))
+
+    def _named(self, args: Sequence[Any]) -> list[tuple[str, Any]]:
+        names = [*self._positional, *(f"arg{i}" for i in range(len(self._positional), len(args)))]
+        return list(zip(names, args, strict=False))
 
     def _trace(self, call: Call, commit: bool = True) -> Any:
         before = state.printed

@@ -175,9 +175,9 @@ def _made(kind: str, what: Any, here: Setting, outputs: list[Tensor]) -> Any:
     return here.get(what) if kind == "outside" else what
 
 
-def plan_results(recorded: Recorded, here: Setting) -> list[tuple[str, Any]]:
+def plan_results(recorded: Recorded, here: Setting, path_of: Callable[[Any], Path | None]) -> list[tuple[str, Any]]:
     """How each leaf of the result is got: an output of the graph (as a tensor, or as a number of Python), an argument
-    itself, something outside, or a view."""
+    itself, something outside, or a view. `path_of` tells where the function finds an array that it returns as it is."""
     plan: list[tuple[str, Any]] = []
     leaves = here.leaves
     outside = {id(here.get(s)): s for s in recorded.inputs if not isinstance(s, (int, Draw, Recipe))}
@@ -186,7 +186,8 @@ def plan_results(recorded: Recorded, here: Setting) -> list[tuple[str, Any]]:
     count = 0
     for out in recorded.outputs:
         if not isinstance(out, Tensor):
-            plan.append(("outside" if isinstance(out, Recipe) else "value", out))
+            found = out if isinstance(out, Recipe) else path_of(out) if isinstance(out, np.ndarray) else None
+            plan.append(("value", out) if found is None else ("outside", found))
             continue
         position = _position(out, leaves)
         if position is not None:

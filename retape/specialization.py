@@ -67,7 +67,7 @@ class Specialization:
         operands = [here.get(source) for source in self.sources]
         self._marked = tuple(i for i, operand in enumerate(operands) if _requires(operand))
         self.structure = flatten(recorded.result)[1]
-        self._plan = plan_results(recorded, here)
+        self._plan = plan_results(recorded, here, environment.path_of)
         self.plan: list[tuple[str, Any]] = plain(self._plan)
         self.barred = recorded.barred
         self.notices = recorded.notices

@@ -188,15 +188,20 @@ def plain_array(array: Any) -> np.ndarray[Any, Any]:
     return np.asarray(array)
 
 
-def array_operand(array: np.ndarray[Any, Any]) -> Tensor:
-    """A tensor over an array's memory; in a trace, the input that the array stands for."""
-    if type(array) is not _ndarray:
-        array = plain_array(array)
+def check_dtype(array: np.ndarray[Any, Any]) -> None:
+    """Raise `UnsupportedOp` where tensors don't have the element type of an array."""
     try:
         dtype_of(array.dtype)
     except TypeError as error:
         raise located(UnsupportedOp(f"an array of {array.dtype} can't be recorded", ("why", str(error)),
                                     fix="convert it with `.astype`")) from None
+
+
+def array_operand(array: np.ndarray[Any, Any]) -> Tensor:
+    """A tensor over an array's memory; in a trace, the input that the array stands for."""
+    if type(array) is not _ndarray:
+        array = plain_array(array)
+    check_dtype(array)
     out = wrap(array)
     if state.tracer is not None:
         state.tracer.adopt_array(array, out)

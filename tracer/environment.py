@@ -135,6 +135,9 @@ class Environment:
         if isinstance(function, types.MethodType):
             self._object(function.__self__, "self", Path.root("self", function.__self__))
             function = function.__func__
+        elif isinstance(called := type(function).__call__, types.FunctionType) \
+                and not _is_internal(called.__code__.co_filename):
+            self._holders.setdefault(id(function), _Holder("self", function))
         wrapped = getattr(function, "__wrapped__", None)
         if wrapped is not None:
             self._function(wrapped)
