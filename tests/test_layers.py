@@ -26,7 +26,7 @@ BUILDERS = {
     "native": {"blas.py", "blas_ir.py", "blas_threads.py", "chunks.py", "contexts.py", "engine.py", "jitted.py",
                "direct.py", "kernel.py", "lower.py", "player.py", "player_ir.py", "pool.py", "pool_ir.py", "scalars.py",
                "vectors.py"},
-    "vmath": {"emit.py", "far_emit.py", "fit.py", "fits.py"},
+    "vmath": {"emit.py", "rare_emit.py", "fit.py", "fits.py"},
 }
 FILE_LINES, FUNCTION_LINES = 400, 60
 

@@ -5,8 +5,9 @@ instructions in place (through numba the name is an intrinsic that does so): no 
 functions run on NumPy scalars, for kernels that run without a compiler.
 
 What the functions are written in is in `value`; the functions are in `exp_log`, `hyperbolic`, `trig` (and `far`, for
-large arguments), `inverse_trig`, `error_function`, `power`, `roots` and `gamma`; `fits` says where their `coefficients`
-come from; `emit` and `far_emit` are the parts that need llvmlite.
+large arguments), `inverse_trig`, `error_function`, `power`, `roots` and `gamma` (and `reflection`, in numbers of
+`fixed` point, for negative arguments); `fits` says where their `coefficients` come from; integers of more than 64 bits
+are in `wide`; `emit` and `rare_emit` are the parts that need llvmlite.
 """
 
 from __future__ import annotations
@@ -76,11 +77,7 @@ NAMES = frozenset(_FUNCTIONS)
 """The base names; each exists as `vm_<name>_f64` and `vm_<name>_f32`."""
 
 ULP: dict[str, float] = {**dict.fromkeys(NAMES, 2.0), "lgamma": 4.0, "digamma": 4.0}
-"""Bound of the error in units in the last place, the same for f64 and f32.
-
-For lgamma and digamma it holds for x > 0. Below they are differences, with zeros without a formula: the error is at
-most 4 ULP of the largest of 1, |value| and |value at 1 - x|.
-"""
+"""Bound of the error in units in the last place, the same for f64 and f32, for all arguments."""
 
 
 def fingerprint() -> str:

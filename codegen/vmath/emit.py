@@ -14,6 +14,7 @@ _LLVM: dict[str, Any] = {
     "float": ir.FloatType(),
     "i64": ir.IntType(64),
     "i32": ir.IntType(32),
+    "i128": ir.IntType(128),
     "i192": ir.IntType(192),
 }
 _CAST = {
@@ -40,16 +41,61 @@ def call(value: Value, intrinsic: str, others: list[Any]) -> Value:
     return Value(value.builder, value.builder.call(function, arguments))
 
 
-def load(name: str, table: Callable[[], Sequence[float]], index: Value) -> Value:
-    """`value.lookup`: a load from a constant of the kernel's module."""
-    builder = index.builder
+def leading_zeros(k: Value) -> Value:
+    """`wide.leading_zeros`."""
+    return Value(k.builder, k.builder.ctlz(k.ir, ir.IntType(1)(1)))
+
+
+def _table(builder: Any, name: str, kind: Any, words: Any) -> Any:
+    """A constant of the kernel's module."""
     known = builder.module.globals.get(f"retape_table_{name}")
     if known is None:
-        words = table()
-        kind = ir.ArrayType(_LLVM["double"], len(words))
         known = ir.GlobalVariable(builder.module, kind, f"retape_table_{name}")
         known.initializer, known.global_constant, known.linkage = ir.Constant(kind, words), True, "internal"
+    return known
+
+
+def load(name: str, table: Callable[[], Sequence[Any]], index: Value, kind: str) -> Value:
+    """`value.lookup` and `wide.lookup`: a load from a table of words of a kind."""
+    builder, words = index.builder, table()
+    known = _table(builder, name, ir.ArrayType(_LLVM[kind], len(words)), words)
     return Value(builder, builder.load(builder.gep(known, [_LLVM["i64"](0), index.ir], inbounds=True)))
+
+
+def window(exponent: Value) -> Value:
+    """`far.window`: one unaligned load of 256 bits (little-endian, as all targets are), and a shift by less than 8."""
+    from retape.codegen.vmath import far
+
+    builder, count = exponent.builder, far.TABLE_BITS // 8 + 8
+    table = _table(builder, "inverse_pi", ir.ArrayType(ir.IntType(8), count),
+                   bytearray(far.INVERSE_PI.to_bytes(count, "little")))
+    start = (far.TABLE_BITS - 192) - exponent
+    address = builder.gep(table, [_LLVM["i64"](0), (start >> 3).ir], inbounds=True)
+    bits = builder.load(builder.bitcast(address, ir.IntType(256).as_pointer()), align=1)
+    shift = builder.zext((start & 7).ir, ir.IntType(256))
+    return Value(builder, builder.trunc(builder.lshr(bits, shift), ir.IntType(192)))
+
+
+def loop(count: Any, step: Callable[..., tuple[Value, ...]], state: tuple[Value, ...]) -> tuple[Value, ...]:
+    """`value.repeat`."""
+    builder, word = state[0].builder, _LLVM["i64"]
+    before = builder.block
+    head, body, after = (builder.append_basic_block() for _ in range(3))
+    builder.branch(head)
+    builder.position_at_end(head)
+    i, *phis = (builder.phi(kind) for kind in (word, *(value.ir.type for value in state)))
+    stop = count.ir if isinstance(count, Value) else word(count)
+    builder.cbranch(builder.icmp_unsigned("<", i, stop), body, after)
+    builder.position_at_end(body)
+    following = step(Value(builder, i), *(Value(builder, phi) for phi in phis))
+    i.add_incoming(word(0), before)
+    i.add_incoming(builder.add(i, word(1)), builder.block)
+    for phi, first, next_ in zip(phis, state, following, strict=True):
+        phi.add_incoming(first.ir, before)
+        phi.add_incoming(next_.ir, builder.block)
+    builder.branch(head)
+    builder.position_at_end(after)
+    return tuple(Value(builder, phi) for phi in phis)
 
 
 def branch(

@@ -108,14 +108,20 @@ def log_special(x: Scalar, zero: float, y: Scalar) -> Scalar:
     return select(x > zero, select(x < math.inf, y, x), at_zero)
 
 
-def log(x: Scalar) -> Scalar:
-    """The natural logarithm."""
+def log_sum(x: Scalar) -> tuple[Scalar, Scalar]:
+    """log(x) of finite x > 0, and what the last rounding took from it."""
     form = format_of(x)
     k, m, _ = split_power(x, subnormal=True)
     f = m - 1.0
     half_square, rest = log_terms(f, log_table(f))
-    y = k * form.ln2_high - ((half_square - (rest + k * form.ln2_low)) - f)
-    return log_special(x, 0.0, y)
+    whole, less = k * form.ln2_high, (half_square - (rest + k * form.ln2_low)) - f
+    y = whole - less
+    return y, (whole - y) - less
+
+
+def log(x: Scalar) -> Scalar:
+    """The natural logarithm."""
+    return log_special(x, 0.0, log_sum(x)[0])
 
 
 def log1p(x: Scalar) -> Scalar:

@@ -5,15 +5,13 @@ bits next to the point matter, so the mantissa of x is multiplied by a window of
 product is a multiple of 2. The product modulo 2 is exact but for 2^-138, and no double comes closer to a multiple of
 pi/2 than 2^-62, so at least 70 significant bits remain.
 
-Such arguments are rare. The vector code of `trig` calls a vector function for them which tests all lanes at once and
-usually returns; see `far_emit`. Run on NumPy scalars, wide integers are Python's.
+Such arguments are rare: the vector code of `trig` calls a function for them by `rarely`.
 """
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
-
-import numpy as np
 
 from retape.codegen.vmath import coefficients as c
 from retape.codegen.vmath.value import (
@@ -28,21 +26,23 @@ from retape.codegen.vmath.value import (
     from_bits,
     is_f32,
     poly,
+    rarely,
     select,
 )
+from retape.codegen.vmath.wide import Wide, floats, narrow, wide
 
 LIMIT = 1.5e6
 """Above this magnitude the short reduction of `trig` is not exact."""
 
-WIDE = (1 << 192) - 1
 LEAD = 64
 """Zero bits before those of 1/pi in the table: the window of the smallest far argument begins there."""
 TABLE_BITS = 1408
 
 
-def _inverse_pi_bits(count: int) -> int:
-    """floor(2^count / pi), by Machin's formula pi = 16 atan(1/5) - 4 atan(1/239) in integers."""
-    one = 1 << (2 * count + 32)
+@cache
+def pi(count: int) -> int:
+    """pi 2^count to the nearest integers, by Machin's formula pi = 16 atan(1/5) - 4 atan(1/239) in integers."""
+    one = 1 << (count + 32)
 
     def atan_inverse(n: int) -> int:
         term, total, k = one // n, 0, 0
@@ -52,36 +52,20 @@ def _inverse_pi_bits(count: int) -> int:
             k += 1
         return total
 
-    pi = 16 * atan_inverse(5) - 4 * atan_inverse(239)
-    return (one << count) // pi
+    return (16 * atan_inverse(5) - 4 * atan_inverse(239)) >> 32
 
 
-INVERSE_PI = _inverse_pi_bits(TABLE_BITS - LEAD)
+INVERSE_PI = (1 << 2 * TABLE_BITS) // pi(TABLE_BITS + LEAD)
+"""floor(2^(TABLE_BITS - LEAD) / pi)."""
 
 
 def window(exponent: Scalar) -> Any:
     """192 bits of the table, from bit number `exponent` after the highest."""
     if isinstance(exponent, Value):
-        from retape.codegen.vmath.far_emit import window as emitted
+        from retape.codegen.vmath.emit import window as emitted
 
         return emitted(exponent)
-    return INVERSE_PI >> (TABLE_BITS - 192 - int(exponent)) & WIDE
-
-
-def _wide(k: Scalar) -> Any:
-    return k.convert("i192") if isinstance(k, Value) else int(k)
-
-
-def _narrow(k: Any) -> Scalar:
-    return k.convert("i64") if isinstance(k, Value) else np.uint64(k & 0xFFFFFFFFFFFFFFFF)
-
-
-def _leading_zeros(k: Any) -> Any:
-    if isinstance(k, Value):
-        from retape.codegen.vmath.far_emit import leading_zeros
-
-        return leading_zeros(k)
-    return 192 - k.bit_length()
+    return Wide(INVERSE_PI >> (TABLE_BITS - 192 - int(exponent)), 192)
 
 
 def turns(x: Scalar) -> Any:
@@ -90,23 +74,13 @@ def turns(x: Scalar) -> Any:
     mantissa = (pattern & 0xFFFFFFFFFFFFF) | 0x10000000000000
     # x = mantissa * 2^(e - 1075); products of weight 2^1 and more are dropped.
     exponent = (pattern >> 52) - (1076 - LEAD)
-    return (_wide(mantissa) * window(exponent)) & WIDE
+    return wide(mantissa, 192) * window(exponent)
 
 
 def fraction(p: Any) -> tuple[Scalar, Scalar, Scalar]:
     """(high, low, odd) with p = n + high + low, |high + low| <= 1/2 and n odd where odd is 1."""
-    odd = ((p + (1 << 190)) & WIDE) >> 191
-    g = (p << 1) & WIDE
-    negative = g >> 191
-    # Two's complement: the magnitude of a number with the sign bit set is 2^192 - g.
-    size = (g ^ ((0 - negative) & WIDE)) + negative
-    zeros = _leading_zeros(size)
-    size = (size << zeros) & WIDE
-    ones = 0xFFFFFFFFFFFFF
-    high = from_bits(_narrow(size >> 139) & ones | 0x3FF0000000000000)
-    low = from_bits(_narrow(size >> 87) & ones | (1023 - 52) << 52) - 2.0**-52
-    scale = from_bits((_narrow(negative) << 63) | ((1022 - _narrow(zeros)) << 52))
-    return high * scale, low * scale, _narrow(odd)
+    odd = (p + (1 << 190)) >> 191
+    return *floats(p << 1, 192, -192), narrow(odd)
 
 
 PI_HIGH, PI_LOW = 3.141592653589793, 1.2246467991473532e-16
@@ -147,8 +121,8 @@ def far_function(x: Scalar, kind: Scalar) -> Scalar:
     """
     is_cos, is_tan = equal(kind, 1), equal(kind, 2)
     p = turns(fabs(x))
-    p = select(is_cos, (p + (1 << 190)) & WIDE, p)
-    high, low, odd = fraction(select(is_tan, (p << 1) & WIDE, p))
+    p = p + (wide(is_cos, 192) << 190)
+    high, low, odd = fraction(p << wide(is_tan, 192))
     half = select(is_tan, constant(x, 0.5), constant(x, 1.0))
     r, low = radians(high * half, low * half)
     tan = tangent(r, low)
@@ -161,10 +135,9 @@ def far_function(x: Scalar, kind: Scalar) -> Scalar:
 
 def far(name: str, x: Scalar) -> Scalar:
     """The function for arguments larger than LIMIT; of no use for others. In f32 computed in f64."""
-    if is_f32(x):
-        return f32(far(name, f64(x)))
-    if isinstance(x, Value):
-        from retape.codegen.vmath.far_emit import call_far
+    wanted = fabs(x) > LIMIT
+    return f32(_far(name, wanted, f64(x))) if is_f32(x) else _far(name, wanted, x)
 
-        return call_far(x, KINDS[name])
-    return far_function(x, np.uint64(KINDS[name])) if abs(x) > LIMIT else x
+
+def _far(name: str, wanted: Scalar, x: Scalar) -> Scalar:
+    return rarely("far", far_function, wanted, x, KINDS[name])

@@ -212,8 +212,34 @@ def lookup(name: str, table: Callable[[], Sequence[float]], index: Scalar) -> Sc
     if isinstance(index, Value):
         from retape.codegen.vmath.emit import load
 
-        return load(name, table, index)
+        return load(name, table, index, "double")
     return np.float64(table()[int(index)])
+
+
+def rarely(name: str, function: Callable[..., Scalar], condition: Scalar, x: Scalar, *uniform: int) -> Scalar:
+    """function(x, *uniform) where the condition holds, and 0 elsewhere, for f64 x that isn't 0 where it holds.
+
+    Compiled code calls it as a function with this name, one number at a time; vectors pay for a test.
+    """
+    if isinstance(condition, Value):
+        from retape.codegen.vmath.rare_emit import call
+
+        return call(name, function, select(condition, x, 0.0), uniform)
+    return function(x, *map(np.uint64, uniform)) if condition else np.float64(0.0)
+
+
+def repeat(count: Scalar, step: Callable[..., tuple[Scalar, ...]], *state: Scalar) -> tuple[Scalar, ...]:
+    """The state after `state = step(i, *state)` for each i below count, an unsigned integer or an `int`.
+
+    A loop, so for functions that `rarely` or `usually` calls.
+    """
+    if isinstance(state[0], Value):
+        from retape.codegen.vmath.emit import loop
+
+        return loop(count, step, state)
+    for i in range(int(count)):
+        state = step(np.uint64(i), *state)
+    return state
 
 
 def usually(
