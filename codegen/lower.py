@@ -21,6 +21,7 @@ from retape.ir.passes import (
 from retape.ir.types import COMPLEX
 
 from .assembly import begin, finish
+from .extremes import find_extremes
 from .fuse import Group, fuse
 from .literals import share_numbers
 from .lowered import HostStep, KernelStep, Lowered, PanelStep, ProductStep, Step
@@ -48,7 +49,7 @@ def lower(graph: Graph, strict: bool = False, stored: int = 0, varied: bool = Fa
     with other extents, gets no code that holds for its own alone.
     """
     given, owners = graph, _owners(graph)
-    graph = simplify(given, MARKERS)
+    graph = find_extremes(simplify(given, MARKERS))
     if not strict:
         graph = hoist_reshapes(localise_parts(collect_embeds(group_embeds(graph))))
     tiny = not varied and suits(graph, strict)

@@ -10,7 +10,7 @@ import pytest
 
 import retape as rt
 from retape.codegen import program, stops
-from retape.codegen.lower import HostStep, lower
+from retape.codegen.lower import HostStep, KernelStep, lower
 from retape.ir.errors import InvalidOperands
 from retape.ir.interpreter import run_nodes
 from tests.support import executions
@@ -213,3 +213,76 @@ def test_the_first_of_many_are_shared_among_threads() -> None:
     graph = rt.compile(lambda x: rt.topk(x, 3).indices).specialize(x).graph
     (step,) = lower(graph).steps
     assert step.emitted.extent == 400 and 0 < step.emitted.division.grain < 400
+
+
+def _first_largest(x: Any, dim: int | None) -> Any:
+    """NumPy's answer."""
+    return np.argmax(x) if dim is None else np.argmax(x, dim)
+
+
+@pytest.mark.parametrize("dim", [None, 0, 1, 2, -1])
+@pytest.mark.parametrize("shape", [(3, 4, 5), (4, 20, 18), (40, 5, 6), (1, 1, 7), (6, 1, 9)])
+def test_places_of_largest_elements_are_kernels(shape: tuple[int, ...], dim: int | None) -> None:
+    ties = np.round(2.0 * np.random.default_rng(1).standard_normal(shape))
+    broken = np.where(np.random.default_rng(2).random(shape) < 0.1, np.nan, ties)
+    edges = np.where(ties > 2, np.inf, np.where(ties < 0, -np.inf, -0.0 * ties))
+    for x in (ties, broken, edges, np.full(shape, np.nan), np.full(shape, -np.inf), ties.astype(np.float32),
+              ties.astype(np.int64), ties.astype(np.int32), (ties + 9).astype(np.uint8)):
+        def both(x: Any) -> Any:
+            return rt.argmax(x, dim), rt.argmin(x, dim), rt.argmax(x, dim, keepdim=True)
+
+        assert hosts(both, x) == hosts(both, x, strict=True) == 0
+        compiled = rt.compile(both, numerics="strict")
+        for _ in range(2):
+            most, least, kept = compiled(x)
+            np.testing.assert_array_equal(most, _first_largest(x, dim))
+            np.testing.assert_array_equal(kept.ravel(), np.ravel(most))
+            np.testing.assert_array_equal(least, _first_largest(-x if x.dtype.kind == "f" else ~x, dim))
+    assert hosts(lambda x: rt.max(x, dim if dim is not None else 0).values, ties) == 0
+
+
+def test_long_rows_in_memory_are_numpys() -> None:
+    x = RNG.standard_normal((200, 64))
+    assert hosts(lambda x: rt.argmax(x, 1), x) == 1
+    assert hosts(lambda x: rt.argmax(x, 0), x) == hosts(lambda x: rt.argmax(x[:, 1:], 1), x) == 0
+    assert hosts(lambda x: rt.argmax(2.0 * x, 1), x) == 0  # computed on the way
+    assert hosts(lambda x: rt.argmax(2.0 * x), x) == 1  # would need as many indices
+
+
+def test_a_nearest_point_is_found_where_distances_are_computed() -> None:
+    points, centres = RNG.standard_normal((300, 4)), RNG.standard_normal((20, 4))
+
+    def nearest(points: Any, centres: Any) -> Any:
+        return rt.argmin((points ** 2).sum(1)[:, None] - 2.0 * points @ centres.T + (centres ** 2).sum(1), 1)
+
+    steps = lower(rt.compile(nearest).specialize(points, centres).graph).steps
+    kernels = [step for step in steps if isinstance(step, KernelStep)]
+    assert len(kernels) == len(steps) - 1  # the product is the other step
+    assert any("rmax" in kernel.emitted.source and "rmin" in kernel.emitted.source for kernel in kernels)
+    wanted = ((points[:, None] - centres) ** 2).sum(2).argmin(1)
+    compiled = rt.compile(nearest)
+    for _ in range(2):
+        np.testing.assert_array_equal(compiled(points, centres), wanted)
+
+
+@pytest.mark.parametrize("shape", [(4, 6), (50, 12), (50, 40), (12, 50), (3000,), (5, 5000)])
+@pytest.mark.parametrize("dim", [0, -1])
+def test_products_that_are_read_elsewhere_do_not_hide_the_largest(shape: tuple[int, ...], dim: int) -> None:
+    """A product may be rounded once with the sum that reads it in one kernel, and twice in another."""
+    x, y, z = (RNG.standard_normal(shape) for _ in range(3))
+    functions: list[Callable[..., Any]] = [
+        lambda x, y, z: (x * y, rt.argmax(x * y - z, dim)),
+        lambda x, y, z: ((x * 3.1).sum(dim), rt.argmax(x * 3.1 + 0.7, dim)),
+        lambda x, y, z: (rt.argmax(x * 3.1 + 0.7, dim), rt.max(x * 3.1 + 0.7, dim).values),
+        lambda x, y, z: (rt.argmin(x * y - z, dim), (x * y - z).sum(dim), rt.exp(x * y - z)),
+        lambda x, y, z: rt.argmax(x * y + z * rt.roll(x, 1, -1), dim),
+        lambda x, y, z: (rt.argmin(rt.tanh(x) * y + z, dim), rt.tanh(x) * y),
+    ]
+    if len(shape) == 2 and x.size < 1000:  # what may round in two ways isn't computed twice
+        assert hosts(functions[0], x, y, z) == hosts(functions[5], x, y, z) == 1
+        assert hosts(lambda x, y, z: rt.argmin(x * y - z, dim), x, y, z) == 0
+    for function in functions:
+        compiled = rt.compile(function)
+        eager, _, found = function(*map(rt.tensor, (x, y, z))), compiled(x, y, z), compiled(x, y, z)
+        for e, f in zip(*((r if isinstance(r, tuple) else (r,)) for r in (eager, found)), strict=True):
+            np.testing.assert_allclose(f, e.numpy(), rtol=1e-12, atol=1e-12)

@@ -40,7 +40,7 @@ namespaces of these names.
 """
 GENERATED = frozenset({"cat", "cumsum", "places", "slice_scatter"})  # library operations with kernels of their own
 AT_TIMES = {
-    "argsort": "for more than an eighth of many numbers", "embed_sum": "where parts meet",
+    "argmax": "for long rows", "argsort": "for more than an eighth of many numbers", "embed_sum": "where parts meet",
     "searchsorted": "for many rows", **dict.fromkeys(
         ("cholesky", "slogdet", "solve"), "for matrices beyond 64"),
 }
