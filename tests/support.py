@@ -487,6 +487,7 @@ def _structural_cases(op: Op, x: Any, rng: np.random.Generator) -> list[tuple[tu
                       ((x[:, :0],), (1,))],
         **{name: [((z,), ()) for z in (x, x + 1j * y, x[0, 0, 0] + 1j, x[:, :0] + 1j * y[:, :0])]
            for name in ("real", "imag", "conj")},
+        "complex": [((x, y), ()), ((x.T, y.T), ()), ((x[0, 0, 0], y[0, 0, 0]), ()), ((x[:, :0], y[:, :0]), ())],
         "fft": [((x + 1j * y,), ((2,), False)), ((x.T + 1j * y.T,), ((0, 1), True)), ((x[:1] + 0j,), ((1,), True)),
                 ((x[:0] + 0j,), ((2,), False))],
         "unfold": [((x,), a) for a in ((2, 2, 1), (2, 3, 1), (1, 2, 2), (0, 1, 1), (2, 4, 3))]

@@ -52,7 +52,7 @@ def test_entry_is_complete(op: Op) -> None:
 
 
 def test_the_catalogue_stays_small() -> None:
-    assert len(CATALOGUE.keys() - MARKERS) < 100  # markers compute nothing
+    assert len(CATALOGUE.keys() - MARKERS) <= 100  # markers compute nothing
 
 
 SAMPLES: dict[str, Any] = {

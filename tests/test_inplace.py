@@ -195,3 +195,63 @@ def test_random_sequences_of_writes(steps: Any) -> None:
         for a, b in zip(rt.autograd.grad((compiled(x, w) ** 2).sum(), (x, w), allow_unused=True), (gx, gw),
                         strict=True):
             np.testing.assert_allclose(0 if a is None else a._data, 0 if b is None else b._data, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("requires_grad", [False, True])
+def test_parts_of_complex_numbers_are_views(compiled: bool, requires_grad: bool) -> None:
+    """`z.real` and `z.imag` share memory with z: writes to them are writes to z, with its history."""
+    def f(z: Any) -> Any:
+        w = z.clone() if requires_grad else z
+        w.real.mul_(2.0)
+        w[1:].real[0] = 5.0
+        w.imag.sub_(1.0)
+        w.imag[0] = w.real[2]
+        return (w * rt.tensor([1.0, 2.0, 3.0], dtype=rt.float64)).abs().square().sum(), w
+
+    run = rt.compile(f) if compiled else f
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        z = np.asarray(rng.uniform(-1, 1, 3) + 1j * rng.uniform(-1, 1, 3))
+        if seed == 2:
+            z[2] = complex(0.5, np.inf)
+        tensor = rt.from_numpy(z.copy()).requires_grad_(requires_grad)
+        found, written = run(tensor)
+        wanted = z.copy()
+        wanted.real *= 2.0
+        wanted[1] = complex(5.0, wanted[1].imag)
+        wanted.imag -= 1.0
+        wanted[0] = complex(wanted[0].real, wanted[2].real)
+        np.testing.assert_array_equal(written.detach().numpy(), wanted)
+        if not requires_grad:
+            np.testing.assert_array_equal(tensor.numpy(), wanted)
+        if seed == 2:  # an infinite part
+            continue
+        np.testing.assert_allclose(found.item(), (np.abs(wanted * [1, 2, 3]) ** 2).sum(), 1e-12)
+        if requires_grad:
+            found.backward()
+            weight = np.array([1.0, 4.0, 9.0])  # of w.real and w.imag in the sum of squares
+            gradient = 2 * weight * wanted
+            parts = 2 * gradient.real, gradient.imag.copy()
+            parts[0][1] = 0.0  # overwritten
+            parts[0][2] += 2 * gradient.imag[0]
+            parts[1][0] = 0.0
+            np.testing.assert_allclose(tensor.grad.numpy(), parts[0] + 1j * parts[1], 1e-12)
+
+
+def test_parts_of_complex_numbers_count_writes() -> None:
+    z = rt.tensor([1.0 + 2.0j, 3.0 - 1.0j], requires_grad=True)
+    w = z * 1
+    out = (w * w).abs().sum()
+    w.real.add_(1.0)
+    with pytest.raises(rt.errors.SavedTensorModified):
+        out.backward()
+
+
+def test_complex_numbers_of_infinite_parts() -> None:
+    for run in (rt.complex, rt.compile(lambda x, y: rt.complex(x, y))):
+        for _ in range(2):
+            found = run(rt.tensor([1.0, np.inf]), rt.tensor(np.inf)).numpy()
+            np.testing.assert_array_equal(found.real, np.array([1.0, np.inf]))
+            np.testing.assert_array_equal(found.imag, np.array([np.inf, np.inf]))
+    assert rt.complex(rt.ones(2, dtype=rt.float64), rt.ones(2)).dtype is rt.complex128

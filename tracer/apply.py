@@ -71,7 +71,7 @@ def _carry_out(op: Op, operands: tuple[Any, ...], arrays: list[Any], attrs: tupl
     if tracer is not None and tracer.formulas is not None:
         attrs = tracer.formulas.pinned(attrs)
         arrays, numbers = plain(arrays), plain(attrs)
-    view = op.kind == "view"
+    view = op.shares
     quiet = None if view else hush()
     try:
         result = op.eager(*arrays, *numbers) if numbers else op.eager(*arrays)

@@ -6,9 +6,10 @@ import math
 from typing import Any
 
 from retape.ir.errors import InvalidOperands
-from retape.ir.types import COMPLEX, FLOAT, DType, complex_of, dtype_of, promote, type_of
+from retape.ir.types import COMPLEX, FLOAT, DType, dtype_of, promote, type_of
 
 from .apply import as_operand
+from .arranging import broadcast_tensors
 from .creation import full_like
 from .numeric import absolute, isnan, logical_not, to, where
 from .shaping import stack
@@ -120,7 +121,8 @@ def imag(input: Any) -> Tensor:
 def complex_(real: Any, imag: Any) -> Tensor:
     """Complex numbers of their parts."""
     x, y = floating(real), floating(imag)
-    return to(x, complex_of(x.dtype)) + y * 1j
+    kind = result_type(x, y)
+    return primitive("complex", *broadcast_tensors(to(x, kind), to(y, kind)))
 
 
 @composed(method=False)

@@ -80,6 +80,9 @@ def _spread(source: Tensor, result: Tensor, name: str, attrs: tuple[Any, ...]) -
         return apply(CATALOGUE["permute"], (result,), (back,))
     if name == "flip":
         return apply(CATALOGUE["flip"], (result,), attrs)
+    if name in ("real", "imag"):
+        other = apply(CATALOGUE["imag" if name == "real" else "real"], (source,))
+        return apply(CATALOGUE["complex"], (result, other) if name == "real" else (other, result))
     raise located(UnsupportedOp(f"an in-place write to a view made by `{name}` can't be recorded",
                                 ("why", "several of its elements are one in memory"), fix="write to a `clone()` of it"))
 

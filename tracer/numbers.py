@@ -182,7 +182,7 @@ class Number(Deferred):
         """The tensor that brings its value out of the trace, in memory of its own."""
         tensor = self.operand()
         node = self._made()
-        if node.op.kind == "view" or node.op.name in ("input", "detach", "overwrite", "opaque"):
+        if node.op.shares or node.op.name in ("input", "detach", "overwrite", "opaque"):
             tensor._traced = self._tracer, emit(self._tracer, "clone", (node,)), 0
         return tensor
 

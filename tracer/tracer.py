@@ -367,7 +367,7 @@ class Tracer:
             place = tensor._version[1]
             count = 0 if id(tensor._version) in counted else tensor._version[0] - version  # views share a counter
             counted.add(id(tensor._version))
-            if isinstance(value, Node) and (value.op.kind == "view" or value.op.name in MAY_SHARE):
+            if isinstance(value, Node) and (value.op.shares or value.op.name in MAY_SHARE):
                 value = self.builder.emit(CATALOGUE["clone"], (value,), origin=place)  # no write changes it
             effects.append(Effect(target, value, place))
             writes.append(Write(source, count, place))

@@ -95,6 +95,7 @@ class Op:
     promotion   "same", "float" (integers become floats), "none": how tensor operands are brought to one dtype
     cost        relative work of one element, an addition being 1
     ulp         bound on eager against compiled, in units in the last place
+    shares      whether the eager result may lie in the operand's memory, as views do
     """
 
     name: str
@@ -113,6 +114,7 @@ class Op:
     cost: float = 1.0
     ulp: float = 0.0
     public: bool = False
+    shares: bool = False
     attribute_names: tuple[str, ...] = field(init=False)
     variadic: bool = field(init=False)
     differentiable: bool = field(init=False)
@@ -122,6 +124,7 @@ class Op:
     def __post_init__(self) -> None:
         object.__setattr__(self, "rules", self.vjp if isinstance(self.vjp, tuple) else ())
         object.__setattr__(self, "typed", any("node.types()" in rule.needs for rule in self.rules))
+        object.__setattr__(self, "shares", self.shares or self.kind == "view")
         object.__setattr__(self, "differentiable", isinstance(self.vjp, tuple))
         object.__setattr__(self, "attribute_names", tuple(name for name, _ in self.attributes))
         object.__setattr__(self, "variadic", bool(self.operands) and self.operands[0].startswith("*"))

@@ -7,10 +7,12 @@ the real ones, applied to conjugated cotangents (`Rule.conjugated`); those of th
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
-from ..types import COMPLEX, DType, TensorType, f32, f64
+from ..errors import DtypeError, ShapeError
+from ..types import COMPLEX, DType, TensorType, complex_of, f32, f64
 from .op import OperandType, register
 
 
@@ -27,10 +29,31 @@ def _infer(part: bool) -> Callable[..., TensorType]:
     return infer
 
 
-register("real", "x", "library", infer=_infer(True), eager=np.real,
+
+def _infer_joined(x: OperandType, y: OperandType) -> TensorType:
+    assert isinstance(x, TensorType) and isinstance(y, TensorType)
+    if x.dtype is not y.dtype or not x.dtype.is_floating_point:
+        raise DtypeError(f"`complex` of {x.dtype.name} and {y.dtype.name}",
+                         ("why", "both parts are of one float type"), fix="convert them with `.to`")
+    if x.shape != y.shape:
+        raise ShapeError(f"`complex` of shapes {x.shape} and {y.shape}", ("why", "each element has both parts"),
+                         fix="broadcast them first")
+    return TensorType(complex_of(x.dtype), x.shape)
+
+
+def _joined(x: np.ndarray[Any, Any], y: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    out = np.empty(x.shape, np.result_type(x, np.complex64))
+    out.real, out.imag = x, y  # arithmetic would spoil infinite parts
+    return out
+
+
+register("complex", "x y", "library", infer=_infer_joined, eager=_joined,
+         vjp=(lambda b, ct: b.real(ct), lambda b, ct: b.imag(ct)), domain=((-3.0, 3.0), (-3.0, 3.0)),
+         doc="The complex number of a real and an imaginary part.")
+register("real", "x", "library", infer=_infer(True), eager=np.real, shares=True,
          vjp=(lambda b, ct, types: b.cast(ct, dtype=types[0].dtype),), domain=((-3.0, 3.0),),
          doc="The real part.")
-register("imag", "x", "library", infer=_infer(True), eager=lambda x: np.asarray(np.imag(x)),
+register("imag", "x", "library", infer=_infer(True), eager=lambda x: np.asarray(np.imag(x)), shares=True,
          vjp=(lambda b, ct, types: b.mul(b.cast(ct, dtype=types[0].dtype), 1j if types[0].dtype.category == COMPLEX
                                          else 0.0),),
          domain=((-3.0, 3.0),), doc="The imaginary part; zeros for real operands.")
