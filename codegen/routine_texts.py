@@ -70,21 +70,22 @@ def kernel(p0, p1, k0, k1, k2, k3, k4, lo, hi):
                 p1[y + i2] = p1[z + i2] + to_TYPE(p0[x + i2 * k4])
 """
 
-# How many of k0 sorted numbers come before each value. NaN is the largest number.
+# How many of k0 sorted numbers come before each value. NaN is the largest number. No branch depends on what is read,
+# so the steps of several values go side by side.
 SEARCH = """\
 def kernel(p0, p1, p2, k0, k1, lo, hi):
     for i0 in range(lo, hi):
         v = p1[i0]
         done = 0
         left = k0
-        while left > 0:
+        while left > 1:
             half = left >> 1
-            x = p0[(done + half) * k1]
-            if BEFORE:
-                done = done + half + 1
-                left = left - half - 1
-            else:
-                left = half
+            x = p0[(done + half - 1) * k1]
+            done = select(BEFORE, done + half, done)
+            left = left - half
+        if left > 0:
+            x = p0[done * k1]
+            done = done + to_i64(BEFORE)
         p2[i0] = done
 """
 

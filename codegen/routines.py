@@ -140,8 +140,8 @@ def _searchsorted(draft: Draft, node: Node) -> None:
         values = draft.duplicate(values, values.shape, node)
     work = PROBE * max(row.shape[0].bit_length(), 1)
     text = SEARCH.replace("BEFORE", "not BEYOND" if node.attr("right") else "BELOW")
-    _append(draft, node, text.replace("BEYOND", "(v < x or (v == v and x != x))")
-            .replace("BELOW", "(x < v or (x == x and v != v))"),
+    _append(draft, node, text.replace("BEYOND", "((v < x) | ((v == v) & (x != x)))")
+            .replace("BELOW", "((x < v) | ((x == x) & (v != v)))"),
             [("row", row), ("values", values), (node.name, draft.views[node])], [row.shape[0], row.strides[0]],
             node.type.numel, Division(grain=max(1, round(GRAIN / work)), work=work))
 

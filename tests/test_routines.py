@@ -66,6 +66,12 @@ def test_searches_are_kernels(right: bool) -> None:
     for row in (ROW, behind, ROW[:1], np.repeat(ROW, 2)[::2]):
         for given in (values, values[::-1], values[:4].reshape(2, 2).T, np.float64(0.3)):
             assert hosts(lambda row, v: rt.searchsorted(row, v, right=right), row, np.asarray(given)) == 0
+    for count in (0, 1, 2, 3, 4, 5, 31, 32, 33):  # every way in which a row is halved
+        row = np.arange(count) // 2 * 1.0
+        found = rt.compile(lambda row, v: rt.searchsorted(row, v, right=right), numerics="strict")
+        for _ in range(2):
+            given = np.append(np.arange(-1.0, 18.0, 0.5), np.nan)
+            np.testing.assert_array_equal(found(row, given), np.searchsorted(row, given, "right" if right else "left"))
     numbers = np.array([3, 3, 5, 9])
     assert hosts(lambda row, v: rt.searchsorted(row, v, right=right), numbers, np.arange(12)) == 0
 
