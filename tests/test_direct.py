@@ -232,6 +232,25 @@ def test_loops_are_vectorised_without_tests_for_overlap() -> None:
         assert '"prefer-vector-width"="256"' in kernel.llvm
 
 
+def test_data_isnt_addressed_by_way_of_the_frame_pointer() -> None:
+    source = """def kernel(p0, p1, k0, k1, k2, k3, lo, hi):
+    for i0 in range(lo, hi):
+        a0 = 0.0
+        for j1 in range(0, k3, 1024):
+            b0 = 0.0
+            for i1 in range(j1, j1 + 1024 if j1 + 1024 < k3 else k3):
+                b0 = radd(b0, p0[i0 * k0 + i1])
+            a0 = a0 + b0
+        v1 = a0 / to_f64(k1)
+        for i1 in range(0, k3):
+            p1[i0 * k2 + i1] = p0[i0 * k0 + i1] - v1
+"""
+    for width in (128, 256, 512):
+        for kernel in both(source, ["f64"] * 2, 4, width=width):
+            assert '"frame-pointer"="all"' in kernel.llvm
+            assert not re.search(r"\(%rbp,", kernel.asm)
+
+
 # ---- texts of real programs
 
 

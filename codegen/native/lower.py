@@ -22,7 +22,7 @@ from numba.core.target_extension import target_override
 from numba.core.targetconfig import ConfigStack
 from numba.core.typed_passes import type_inference_stage
 
-from . import contexts, engine, jitted
+from . import contexts, direct, engine, jitted
 
 # The wrapper with the uniform C interface, the only function that a kernel's object code exports. The volatile load
 # keeps what the inner function writes when it raises, so that `build` sees it and can refuse the kernel.
@@ -158,7 +158,7 @@ def _mangler(name: str, argtypes: Any, *, abi_tags: Any = (), uid: Any = None) -
 
 def _with_attributes(text: str, inner: str, width: int | None) -> str:
     """Write attributes behind the inner function's head; llvmlite knows no string attributes."""
-    attributes = " noinline nounwind"
+    attributes = f" noinline nounwind {direct.FRAMED}"
     if width is not None:
         attributes += f' "prefer-vector-width"="{width}"'
     end = text.index("\n", text.index(f'define i32 @"{inner}"('))
