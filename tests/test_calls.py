@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import collections
 import functools
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -183,3 +185,48 @@ def test_a_missed_call_tries_each_short_way_once() -> None:
     f._entry = f._entries[0]
     f(rt.ones(2, dtype=rt.float64))
     assert len(f._entries) >= 2 and sorted(tried) == list(range(len(tried)))
+
+
+class Listed(list[Any]):
+    def total(self, x: Any) -> Any:
+        return x * len(self) + sum(self)
+
+
+CONTAINERS: dict[str, tuple[Callable[[], Any], Callable[[Any, float], Any], Callable[[Any, Any], Any]]] = {
+    "set": (set, lambda held, k: held.add(k), lambda x, held: x * len(held) + (1.0 if 3.0 in held else 0.0)),
+    "deque": (collections.deque, lambda held, k: held.append(k), lambda x, held: x * len(held) + sum(held)),
+    "list": (Listed, lambda held, k: held.append(k), lambda x, held: x * len(held) + sum(held)),
+    "entries": (lambda: Listed([1.0]), lambda held, k: held.__setitem__(0, k), lambda x, held: x * held[0]),
+    "tensors": (Listed, lambda held, k: held.append(rt.full((3,), k)), lambda x, held: x * len(held) + sum(held)),
+    "many": (lambda: Listed([rt.ones(3)] * 70), lambda held, k: held.append(rt.full((3,), k)),
+             lambda x, held: x * len(held) + sum(held)),
+    "default": (lambda: collections.defaultdict(float, a=1.0), lambda held, k: held.__setitem__(str(k), k),
+                lambda x, held: x * len(held) + sum(held.values())),
+    "counter": (lambda: collections.Counter("ab"), lambda held, k: held.update("a"), lambda x, held: x * held["a"]),
+    "ordered": (lambda: collections.OrderedDict(a=1.0), lambda held, k: held.__setitem__(str(k), k),
+                lambda x, held: x * (2.0 if "3.0" in held else 3.0)),
+}
+
+
+@pytest.mark.parametrize("name", CONTAINERS)
+@pytest.mark.parametrize("bound", [False, True])
+def test_containers_of_other_kinds_in_arguments_are_seen_as_they_are(name: str, bound: bool) -> None:
+    """Also where a compiled function is bound to one."""
+    make, change, function = CONTAINERS[name]
+    held = make()
+    compiled = rt.compile(functools.partial(function, held=held) if bound else function)
+    for call in range(8):
+        if call in (2, 3, 6):
+            change(held, float(call))
+        x = rt.full((3,), float(call))
+        found = compiled(x) if bound else compiled(x, held)
+        np.testing.assert_allclose(found.numpy(), function(x, held).numpy(), 1e-6)
+
+
+def test_methods_of_containers_see_what_these_hold() -> None:
+    held = Listed([1.0])
+    compiled = rt.compile(held.total)
+    for call in range(6):
+        if call in (2, 4):
+            held.append(float(call))
+        assert compiled(rt.ones(2)).tolist() == held.total(rt.ones(2)).tolist()

@@ -52,7 +52,7 @@ class Environment:
         self.edition = 0  # how often what is checked has changed
         self._function(function)
         for name, value in objects:  # arguments that are neither arrays nor numbers
-            self._object(value, name, Path.root(name, value))
+            self._root(name, value)
         self._follow_names()
         self._forget_appended()
 
@@ -124,6 +124,14 @@ class Environment:
 
     # ---- following names
 
+    def _root(self, name: str, value: Any) -> None:
+        """Begin at an object that is always the same one; what containers hold is to be checked nevertheless."""
+        path = Path.root(name, value)
+        self.paths.append(path)
+        self._object(value, name, path)
+        if path.check == "same":
+            self.paths.remove(path)
+
     def _function(self, function: Any) -> None:
         if isinstance(function, partial):
             self._function(function.func)
@@ -133,7 +141,7 @@ class Environment:
                 self._value(key, "item", function.keywords, key)
             return
         if isinstance(function, types.MethodType):
-            self._object(function.__self__, "self", Path.root("self", function.__self__))
+            self._root("self", function.__self__)
             function = function.__func__
         elif isinstance(called := type(function).__call__, types.FunctionType) \
                 and not _is_internal(called.__code__.co_filename):

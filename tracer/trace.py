@@ -154,7 +154,8 @@ def _recorded(
     for out in (*tensors, *extra):
         out._traced = None
     shared = tuple((path, i) for i, (_, leaf) in enumerate(arguments)
-                   if (path := tracer.environment.path_of(leaf)) is not None)
+                   if isinstance(leaf, (Tensor, np.ndarray))
+                   and (path := tracer.environment.path_of(leaf)) is not None)
     barred = {i: error for i, out in enumerate((*tensors, *extra))
               if out._requires_grad and (error := barrier(out, tracer.first)) is not None}
     constant = frozenset(i for i, out in enumerate((*tensors, *extra)) if not out._requires_grad or i in barred)
