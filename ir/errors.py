@@ -93,6 +93,13 @@ class NoDerivative(RetapeError, RuntimeError):
 
     code = "RT107"
 
+    @classmethod
+    def of_function(cls, name: str) -> NoDerivative:
+        """The error of a custom Function whose result is differentiated outside the compiled function."""
+        return cls(f"the custom Function `{name}` inside a compiled function has no derivative outside it",
+                   ("why", "its backward is Python code that the compiled function's backward can't call"),
+                   fix="call backward (or `rt.func.grad`) inside the compiled function, so that it is traced too")
+
 
 class LeafInplace(RetapeError, RuntimeError):
     """A leaf that requires grad was written in place, which would make its own derivative undefined.

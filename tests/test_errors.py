@@ -324,21 +324,23 @@ def test_no_derivative_of_an_opaque_function() -> None:
         def backward(ctx: Any, grad: Any) -> Any:
             return grad * 2
 
-    f = rt.compile(lambda x: Twice.apply(x) * 3)
-    x = rt.tensor([1.0], requires_grad=True)
-    results = []
-    for _ in range(2):
-        try:
-            f(x).sum().backward()
-        except RetapeError as error:
-            assert error.code == "RT107" and isinstance(error, RuntimeError)
-            assert "Twice" in str(error) and "fix" in str(error) and "why" in str(error)
-            results.append("refused")
-        else:
-            results.append(x.grad.tolist())
-            x.grad = None
-    assert results[0] == [6.0], "the traced call is eager and has its own backward"
-    assert results[1] in ("refused", [6.0])
+    f = rt.compile(lambda x, y: (Twice.apply(x) * 3 + y, y * 2))
+    x, y = (rt.tensor([1.0], requires_grad=True) for _ in range(2))
+    first, _ = f(x, y)
+    first.sum().backward()
+    assert x.grad.tolist() == [6.0], "the traced call is eager and has its own backward"
+    for _ in range(2):  # a call whose result isn't differentiated is nothing to refuse
+        found, other = f(x, y)
+        assert found.tolist() == [7.0] and found.requires_grad and not found.is_leaf
+        with pytest.raises(errors.NoDerivative) as caught:
+            found.sum().backward()  # differentiated outside
+        check(caught.value, "RT107", marked("differentiated outside"), "inside the compiled function")
+        assert "Twice" in str(caught.value)
+        y.grad = None
+        other.sum().backward()
+        assert y.grad.tolist() == [2.0]
+    assert f.specialize(x, y).graph.outputs[1].type.shape == (1,) and f.traces == 1
+    assert "op.opaque" not in str(f.specialize(x, y).backward)
 
 
 def test_differentiating_what_has_no_derivative_in_the_ir() -> None:

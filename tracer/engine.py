@@ -16,6 +16,7 @@ from retape.ir import CATALOGUE, Op
 from retape.ir.builder import NUMPY, Builder, sum_to
 from retape.ir.errors import (
     GradientMismatch,
+    NoDerivative,
     NoGradPath,
     NonScalarBackward,
     RetapeError,
@@ -25,7 +26,7 @@ from retape.ir.errors import (
 from retape.ir.shapes import same_shape
 
 from .apply import apply, located
-from .gradnode import Edge, GradNode, Parts
+from .gradnode import Edge, GradNode, OutputNode, Parts
 from .inplace import write_result
 from .quiet import hush, unhush
 from .state import _GradMode, describe, site, state
@@ -354,6 +355,8 @@ def barrier(output: Tensor, since: int) -> RetapeError | None:
         for _, counter, version, _ in (node.saved or {}).values():
             if counter[0] != version:
                 return _modified(node, counter, version)
+        if isinstance(node, OutputNode) and node.call.freed is None:  # of a custom Function: other calls are inlined
+            return NoDerivative.of_function(node.name().removesuffix("Backward"))
         stack.extend(node.edges)
     return None
 

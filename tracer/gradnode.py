@@ -193,10 +193,11 @@ class CallNode(_OfCall):
 class OutputNode(_OfCall):
     """One output of a call."""
 
-    __slots__ = ("position",)
+    __slots__ = ("call", "position")
 
     def __init__(self, call: CallNode, position: int, out: Tensor) -> None:
         super().__init__((call,))
+        self.call = call
         self.dtype, self.shape = out._data.dtype, out._data.shape
         self.position = position
 

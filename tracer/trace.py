@@ -37,7 +37,7 @@ from .reads import Reads
 from .reckoning import Real
 from .state import state
 from .tensor import Tensor, wrap
-from .tracer import Tracer, layout
+from .tracer import DETACH, Tracer, layout
 from .tree import changeable, flatten, unflatten
 
 
@@ -141,7 +141,11 @@ def _recorded(
         if tensor._grad_fn is not grad_fn:
             writes[position] = replace(writes[position], output=len(tensors) + len(extra))
             extra.append(tensor)
-    nodes = tuple(tracer.node_of(out) for out in (*tensors, *extra))
+    barred = {i: error for i, out in enumerate((*tensors, *extra))
+              if out._requires_grad and (error := barrier(out, tracer.first)) is not None}
+    nodes = tuple(map(tracer.node_of, (*tensors, *extra)))
+    nodes = tuple(tracer.builder.append(DETACH, (node,), (), node.type, node.origin) if i in barred else node
+                  for i, node in enumerate(nodes))
     graph = Graph(name, tuple(tracer.inputs), tuple(tracer.builder.nodes), nodes, "trace", of,
                   guards=tuple(tracer.guards), effects=effects)
     formulas = tracer.formulas
@@ -156,8 +160,6 @@ def _recorded(
     shared = tuple((path, i) for i, (_, leaf) in enumerate(arguments)
                    if isinstance(leaf, (Tensor, np.ndarray))
                    and (path := tracer.environment.path_of(leaf)) is not None)
-    barred = {i: error for i, out in enumerate((*tensors, *extra))
-              if out._requires_grad and (error := barrier(out, tracer.first)) is not None}
     constant = frozenset(i for i, out in enumerate((*tensors, *extra)) if not out._requires_grad or i in barred)
     return Recorded(graph, tuple(tracer.sources), result, tuple(leaves), tuple(extra), tuple(writes), tuple(binds),
                     tuple(tracer.grads), tuple(tracer.looks), tuple(tracer.extents), tracer.formulas,

@@ -262,10 +262,7 @@ def _infer_same(x: OperandType, *_: Any) -> TensorType:
 def _no_rule(b: Any, ct: Any, name: str, i: int) -> Any:
     if i == 0:
         return None
-    raise NoDerivative(
-        f"the custom Function `{name}` inside a compiled function has no derivative outside it",
-        ("why", "its backward is Python code that the compiled function's backward can't call"),
-        fix="call backward (or `rt.func.grad`) inside the compiled function, so that it is traced too")
+    raise NoDerivative.of_function(name)
 
 
 register("clone", "x", "pointwise", infer=_infer_same, eager=lambda x: np.array(x, order="C"), vjp=(lambda b, ct: ct,),
