@@ -96,7 +96,7 @@ def _reduced(node: Node, nodes: list[Node]) -> Node:
     hit = add("eq", "_hit", (x, most), (), truth)
     if x.type.dtype.category == FLOAT:  # where NaN is, it is the largest
         nan = add("ne", "_nan", (x, x), (), truth)
-        hit = add("logical_or", "_found", (hit, nan), (), truth)
+        hit = add("maximum", "_found", (hit, nan), (), truth)
     index = add("arange", "_range", (), (0, count, 1, i64), TensorType(i64, (count,)))
     index = add("reshape", "_index", (index,), (spread,), TensorType(i64, spread))
     place = add("where", "_place", (hit, index, count), (), TensorType(i64, shape))

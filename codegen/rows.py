@@ -23,7 +23,7 @@ KEPT = 4  # values of a row that a kernel keeps
 # Operations that are computed again in another section rather than kept: they are cheap and round nothing that a
 # multiplication beside them could round otherwise.
 AGAIN = frozenset({
-    "abs", "add", "cast", "clone", "detach", "eq", "gt", "le", "logical_and", "logical_not", "logical_or", "lt",
+    "abs", "add", "cast", "clone", "detach", "eq", "gt", "le", "logical_and", "lt",
     "maximum", "minimum", "ne", "neg", "sub", "where",
 })  # fmt: skip
 SHORT_WORK = 3

@@ -25,7 +25,7 @@ from .rows import fits, is_alias, row_dims
 __all__ = ["MEMORY", "REDUCING", "Stages", "from_memory", "is_fusable", "kernel_text", "rounds_by_order", "space_of"]
 
 REDUCING = frozenset({"embed", "reduction", "scatter"})  # computed over their operand's space, complete behind the loop
-ANY_TYPE = frozenset({"where", "cast", "clone", "eq", "ne", "logical_and", "logical_or", "logical_not"})
+ANY_TYPE = frozenset({"where", "cast", "clone", "eq", "ne", "logical_and"})
 MEMORY = frozenset({"gather", "piecewise", "scatter"})  # kinds with operands that must lie in memory
 LATEST = 1 << 60  # a stage behind all others
 ALONG = 12  # operations that are moved to a later stage together
@@ -63,7 +63,7 @@ def kernel_text(op: Op, category: int) -> str | None:
     if op.name in ANY_TYPE:
         return op.kernel
     if category == BOOL:
-        return None
+        return op.kernel_truth or None
     if category < FLOAT and op.kernel_integer != "":
         return op.kernel_integer
     return op.kernel or None

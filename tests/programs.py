@@ -204,7 +204,7 @@ def logic(w: Writer) -> None:
         w.add("eq", x, False, exact=True)
     else:
         y = w.pick(lambda i: w.values[i].dtype is B1 and w.values[i].shape == w.value(x).shape)
-        w.add(w.draw(st.sampled_from(["logical_and", "logical_or"])), x, y, exact=True)
+        w.add(w.draw(st.sampled_from(["logical_and", "maximum"])), x, y, exact=True)
 
 
 def choice(w: Writer) -> None:

@@ -42,7 +42,7 @@ def test_entry_is_complete(op: Op) -> None:
         assert (op.kernel or op.kernel_integer) and op.form
         names = set(op.operands)
         assert {str(s) for s in sympy.sympify(op.form).free_symbols} <= names
-        for kernel in filter(None, (op.kernel, op.kernel_integer)):
+        for kernel in filter(None, (op.kernel, op.kernel_integer, op.kernel_truth)):
             filled = kernel.format(**dict.fromkeys(op.operands, "v"), t="f64", zero="0.0", one="1.0")
             compile(filled, op.name, "eval")
     if op.kind == "reduction" and op.differentiable:
@@ -52,7 +52,7 @@ def test_entry_is_complete(op: Op) -> None:
 
 
 def test_the_catalogue_stays_small() -> None:
-    assert len(CATALOGUE.keys() - MARKERS) <= 100  # markers compute nothing
+    assert len(CATALOGUE.keys() - MARKERS) < 100  # markers compute nothing
 
 
 SAMPLES: dict[str, Any] = {

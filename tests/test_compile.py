@@ -16,7 +16,9 @@ import pytest
 from support import loops_only
 
 import retape as rt
-from retape.codegen import program
+from retape.codegen import native, program
+from retape.codegen.lower import lower
+from retape.codegen.lowered import KernelStep
 from retape.entry import MISS
 from retape.ir.errors import GuardExplosion, UnsupportedOp
 
@@ -1483,3 +1485,20 @@ def test_any_number_of_arguments_take_the_short_way() -> None:
             np.testing.assert_array_equal(scaled(*given), sum(given))
     assert total._entry is not None and total._entry((x,), {}) is not MISS
     assert scaled._entry is not None
+
+
+@pytest.mark.parametrize("numba", [False, True])
+def test_truth_values_are_joined_in_the_kernel_that_compares(numba: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if numba:
+        monkeypatch.setattr(native, "build_directly", lambda *arguments, **options: None)
+
+    @rt.compile
+    def marks(x: rt.Tensor) -> rt.Tensor:
+        return rt.where((x < -1.0) | rt.maximum(x > 1.0, x == 0.5) | ~rt.minimum(x > -2.0, x < 2.0), x, 0.0)
+
+    x = np.array([-3.0, -1.5, -0.5, 0.5, 0.75, 1.5, 3.0, np.nan])
+    want = np.where((x < -1) | (x > 1) | (x == 0.5) | ~((x > -2) & (x < 2)), x, 0.0)
+    assert np.array_equal(marks(rt.tensor(x)).numpy(), want, equal_nan=True)
+    assert np.array_equal(marks(rt.tensor(x)).numpy(), want, equal_nan=True)
+    (step,) = lower(marks.specialize(rt.tensor(x)).graph).steps
+    assert isinstance(step, KernelStep)

@@ -11,7 +11,7 @@ from retape.ir.types import COMPLEX, FLOAT, DType, dtype_of, promote, type_of
 from .apply import as_operand
 from .arranging import broadcast_tensors
 from .creation import full_like
-from .numeric import absolute, isnan, logical_not, to, where
+from .numeric import absolute, isnan, logical_not, logical_or, to, where
 from .shaping import stack
 from .tensor import Tensor
 from .vocabulary import composed, floating, primitive, refuse, tensor_of
@@ -35,7 +35,7 @@ def bitwise_or(input: Any, other: Any) -> Tensor:
     """The bits that either has."""
     x, y = as_operand(input), as_operand(other)
     if _both_bool(x, y):
-        return primitive("logical_or", x, y)
+        return logical_or(x, y)
     return primitive("sub", primitive("add", x, y), primitive("bitwise_and", x, y))
 
 

@@ -333,7 +333,7 @@ def signbit(input: Any) -> Tensor:
     x = tensor_of(input)
     if x.dtype.category <= INTEGER:
         return x < 0
-    return primitive("logical_or", x < 0, primitive("div", 1.0, x) < 0)
+    return logical_or(x < 0, primitive("div", 1.0, x) < 0)
 
 
 @composed
@@ -341,8 +341,8 @@ def isclose(input: Any, other: Any, rtol: float = 1e-5, atol: float = 1e-8, equa
     """Where `|x - y| <= atol + rtol * |y|`, or both are the same infinity."""
     x, y = tensor_of(input), tensor_of(other)
     near = primitive("logical_and", absolute(x - y) <= atol + rtol * absolute(y), isfinite(y))
-    close = primitive("logical_or", primitive("eq", x, y), near)
-    return primitive("logical_or", close, primitive("logical_and", isnan(x), isnan(y))) if equal_nan else close
+    close = logical_or(primitive("eq", x, y), near)
+    return logical_or(close, primitive("logical_and", isnan(x), isnan(y))) if equal_nan else close
 
 
 @composed
@@ -358,11 +358,22 @@ def equal(input: Any, other: Any) -> bool:
     return x.shape == y.shape and bool(primitive("eq", x, y).all())
 
 
+def _truth(input: Any) -> Tensor:
+    x = tensor_of(input)
+    return x if x._data.dtype.kind == "b" else primitive("ne", x, 0)
+
+
 @composed(in_place=True)
 def logical_not(input: Any) -> Tensor:
     """Where `x` is false (zero)."""
     x = tensor_of(input)
     return primitive("eq", x, False if x._data.dtype.kind == "b" else 0)
+
+
+@composed(in_place=True)
+def logical_or(input: Any, other: Any) -> Tensor:
+    """Where either is true (non-zero)."""
+    return primitive("maximum", _truth(input), _truth(other))
 
 
 @composed(in_place=True)

@@ -11,7 +11,7 @@ from retape.ir.errors import AxisError, OutOfBounds
 from retape.ir.types import i64
 
 from .creation import arange, constant, full, rand, tensor
-from .numeric import clamp, floor, isnan, to, where
+from .numeric import clamp, floor, isnan, logical_or, to, where
 from .places import coordinates_of, extent_of, places_of
 from .shaping import cat, movedim, narrow, stack
 from .statistics import Extremum, any_, count_nonzero, picked
@@ -74,7 +74,7 @@ def _middle(input: Any, dim: int | None, keepdim: bool, skip: bool) -> Any:
            "check the tensor's shape", OutOfBounds)
     if dim is None:  # of all elements: equal ones share the gradient
         value = _middle(x.detach().reshape(-1), 0, False, skip).values
-        hit = primitive("logical_or", primitive("eq", x, value), primitive("logical_and", isnan(x), isnan(value)))
+        hit = logical_or(primitive("eq", x, value), primitive("logical_and", isnan(x), isnan(value)))
         total = primitive("sum", where(hit, x, to(tensor(0), x.dtype)), axis=tuple(range(x.ndim)), keepdims=False)
         return to(total / count_nonzero(hit), x.dtype) if x.dtype.is_floating_point else value
     at = axis_of(dim, x)

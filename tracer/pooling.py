@@ -13,7 +13,7 @@ from retape.ir.errors import ShapeError
 from .arranging import padded
 from .convolution import overlapped, per_dim, windows
 from .creation import arange, tensor, zeros
-from .numeric import isnan, to, where
+from .numeric import isnan, logical_or, to, where
 from .shaping import permute, stack
 from .tensor import Tensor
 from .vocabulary import choosing, composed, guarded, primitive, refuse, tensor_of
@@ -85,7 +85,7 @@ def _largest(
     view = place.of(x, -math.inf if x.dtype.is_floating_point else np.iinfo(x._data.dtype).min)
     axis = (view.ndim - 1,)
     fixed = view.detach()
-    hit = primitive("logical_or", fixed == primitive("amax", fixed, axis=axis, keepdims=True), isnan(fixed))
+    hit = logical_or(fixed == primitive("amax", fixed, axis=axis, keepdims=True), isnan(fixed))
     order = arange(view.shape[-1])
     first = primitive("amin", where(hit, order, view.shape[-1]), axis=axis, keepdims=True)
     out = primitive("sum", where(primitive("eq", order, first), view, to(tensor(0), x.dtype)), axis=axis,

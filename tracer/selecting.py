@@ -11,7 +11,7 @@ from retape.ir.types import i64
 
 from .creation import full, ones
 from .indexing import advanced, basic_index, getitem
-from .numeric import isfinite, isnan, masked_fill, to, where
+from .numeric import isfinite, isnan, logical_or, masked_fill, to, where
 from .shaping import cat, narrow
 from .special import expanded, together
 from .tensor import Tensor
@@ -165,7 +165,7 @@ def _extremes(
 
 
 def _equal(x: Tensor, y: Tensor) -> Tensor:
-    return primitive("logical_or", primitive("eq", x, y), primitive("logical_and", isnan(x), isnan(y)))
+    return logical_or(primitive("eq", x, y), primitive("logical_and", isnan(x), isnan(y)))
 
 
 def _along(index: Any, source: Tensor, at: int) -> Tensor:

@@ -7,7 +7,7 @@ from typing import Any
 
 from retape.ir.shapes import broadcast_shapes, same_shape
 
-from .numeric import clamp, together_as_floats, where
+from .numeric import clamp, logical_or, together_as_floats, where
 from .tensor import Tensor
 from .vocabulary import axes_of, axis_of, composed, either, floating, primitive, tensor_of
 
@@ -36,7 +36,7 @@ def logit(input: Any, eps: float | None = None) -> Tensor:
 def xlogy(input: Any, other: Any) -> Tensor:
     """x * log(y), and 0 where x is 0."""
     x, y = together_as_floats(input, other)
-    fixed = primitive("logical_or", primitive("le", y, 0), primitive("eq", y, math.inf))
+    fixed = logical_or(primitive("le", y, 0), primitive("eq", y, math.inf))
     fixed = primitive("logical_and", primitive("eq", x, 0), fixed)  # where 0 * log(y) is no number
     return where(fixed, 0.0, x * primitive("log", where(fixed, 1.0, y)))
 
@@ -83,7 +83,7 @@ def cbrt(input: Any) -> Tensor:
     x = floating(input)
     size = primitive("pow", primitive("abs", x), 1.0 / 3.0)
     # one step of Newton's method mends what 1/3 lost by rounding
-    plain = primitive("logical_or", primitive("eq", x, 0), primitive("eq", abs(x), math.inf))
+    plain = logical_or(primitive("eq", x, 0), primitive("eq", abs(x), math.inf))
     mended = where(plain, 1.0, size)
     mended = mended - (mended - abs(x) / (mended * mended)).detach() / 3.0
     return primitive("sign", x) * where(plain, size, mended)
@@ -106,7 +106,7 @@ def entr(input: Any) -> Tensor:
 def xlog1py(input: Any, other: Any) -> Tensor:
     """x * log(1 + y), and 0 where x is 0."""
     x, y = together_as_floats(input, other)
-    fixed = primitive("logical_and", primitive("eq", x, 0), primitive("logical_or", y <= -1, primitive(
+    fixed = primitive("logical_and", primitive("eq", x, 0), logical_or(y <= -1, primitive(
         "eq", y, math.inf)))
     return where(fixed, 0.0, x * primitive("log1p", where(fixed, 0.0, y)))
 

@@ -138,11 +138,13 @@ pointwise("abs", "x", np.abs, lambda b, ct, x: b.mul(ct, b.sign(x)),
 pointwise("maximum", "x y", np.maximum,
           lambda b, ct, x, y: _winner(b, ct, b.gt(x, y), b.eq(x, y)),
           lambda b, ct, x, y: _winner(b, ct, b.lt(x, y), b.eq(x, y)),
-          kernel="rmax({x}, {y})", form="Max(x, y)", doc="The larger; NaN wins; ties share the gradient.")
+          kernel="rmax({x}, {y})", kernel_truth="{x} | {y}", form="Max(x, y)",
+          doc="The larger; NaN wins; ties share the gradient. Of truth values, whether either holds.")
 pointwise("minimum", "x y", np.minimum,
           lambda b, ct, x, y: _winner(b, ct, b.lt(x, y), b.eq(x, y)),
           lambda b, ct, x, y: _winner(b, ct, b.gt(x, y), b.eq(x, y)),
-          kernel="rmin({x}, {y})", form="Min(x, y)", doc="The smaller; NaN wins; ties share the gradient.")
+          kernel="rmin({x}, {y})", kernel_truth="{x} & {y}", form="Min(x, y)",
+          doc="The smaller; NaN wins; ties share the gradient. Of truth values, whether both hold.")
 
 # ---- functions of one variable
 
@@ -212,8 +214,6 @@ for _name, _ufunc, _sign_text, _relation in (
                doc=f"Where `x {_sign_text} y`.")
 pointwise("logical_and", "x y", np.logical_and, TRUTH, kernel="({x} != {zero}) & ({y} != {zero})", form="And(x, y)",
           result=b1, doc="Where both are true (non-zero).")
-pointwise("logical_or", "x y", np.logical_or, TRUTH, kernel="({x} != {zero}) | ({y} != {zero})", form="Or(x, y)",
-          result=b1, doc="Where either is true (non-zero).")
 
 
 def _infer_where(condition: OperandType, x: OperandType, y: OperandType) -> TensorType:

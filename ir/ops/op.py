@@ -90,6 +90,7 @@ class Op:
     kernel      scalar expression for generated code, `{x}` standing for operands; empty where the operation runs
                 as a host step (reductions: the intrinsic that combines two values)
     kernel_integer  the same for integers where it differs; None where there is none
+    kernel_truth    the same for truth values; empty where the operation runs as a host step for them
     form        SymPy expression of a pointwise operation, as text
     domain      interval a test draws each operand from
     promotion   "same", "float" (integers become floats), "none": how tensor operands are brought to one dtype
@@ -108,6 +109,7 @@ class Op:
     attributes: tuple[tuple[str, Any], ...] = ()
     kernel: str = ""
     kernel_integer: str | None = ""
+    kernel_truth: str = ""
     form: str = ""
     domain: tuple[tuple[float, float], ...] = ()
     promotion: str = "none"
