@@ -29,7 +29,6 @@ def _infer(part: bool) -> Callable[..., TensorType]:
     return infer
 
 
-
 def _infer_joined(x: OperandType, y: OperandType) -> TensorType:
     assert isinstance(x, TensorType) and isinstance(y, TensorType)
     if x.dtype is not y.dtype or not x.dtype.is_floating_point:
